@@ -1,0 +1,1 @@
+"""What is computed: experiments, the catalogue of analyses, sweeps, metrics, labelled results."""

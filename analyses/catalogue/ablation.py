@@ -1,0 +1,266 @@
+"""Ablation: remove a part of the model and see what the answer loses.
+
+A part (a head, an MLP, a neuron …) is replaced by zero, by its mean over reference prompts, or by its value on a
+counterfactual prompt, and a metric is measured on the model's real forward pass. The effect is metric after minus
+metric before: with a metric that is high when the model does well, negative means that the part helped.
+
+Heads are replaced at z, before the output projection, so its bias stays: it belongs to no head. `at` removes all named
+parts together and also compares distributions and attention; `over` removes parts one at a time and maps the effect.
+A layer is the writes of its attention and its MLP; a position is these two writes at that one position.
+
+Sources: Olsson et al. 2022, arXiv 2209.11895 (zero); Wang et al. 2022, arXiv 2211.00593 (mean); Chan et al. 2022
+(resample). Several prompts: the mean over prompts of per-prompt differences.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_serializer, field_validator, model_validator
+from torch import Tensor
+
+from analyses.analysis import Analysis, Findings
+from analyses.averages import averaged
+from analyses.bench import Bench
+from analyses.experiment import Experiment
+from analyses.grid import Coord, Grid
+from analyses.metrics import METRICS, Metric, MetricName
+from analyses.phrases import listed, metric_in_words, part_in_words, prompts_in_words
+from analyses.sweep import Measured, sweep
+from hooks.errors import SpecError
+from hooks.info import ModelInfo
+from hooks.interventions import Intervention, parse_intervention
+from hooks.interventions.mean import Mean
+from hooks.interventions.patch import Patch
+from hooks.interventions.zero import Zero
+from hooks.plan import CapturePlan
+from hooks.schedule import World
+from hooks.sites import Part, Site
+from hooks.spec import Spec
+from hooks.tokens import display
+
+Over = Literal["head", "mlp", "attn", "layer", "neuron", "position"]
+DIMS: dict[str, tuple[str, ...]] = {
+    "head": ("layer", "head"),
+    "mlp": ("layer",),
+    "attn": ("layer",),
+    "layer": ("layer",),
+    "neuron": ("layer", "unit"),
+    "position": ("layer", "pos"),
+}
+VERBS = {"zero": "Zero", "mean": "Mean-ablate", "resample": "Resample"}
+TOP = 10
+
+
+class Params(Spec):
+    """kind: what replaces the part. over: sweep parts of one sort, one at a time. at: remove these parts together.
+
+    at: part addresses, or interventions where parts are removed in different ways. layers: restrict a sweep.
+    reference, mean_over: the input whose mean is taken, at each position apart ("prompts") or over all ("positions").
+    source: the input that resampling copies from.
+    """
+
+    kind: Literal["zero", "mean", "resample"] = "zero"
+    over: Over | None = None
+    at: tuple[Part | Intervention, ...] | None = None
+    metric: MetricName = "logit_diff"
+    layers: tuple[int, ...] | None = None
+    reference: str = "clean"
+    mean_over: Literal["prompts", "positions"] = "prompts"
+    source: str = "corrupt"
+    per_prompt: bool = Field(default=False)
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _parts(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        items = [value] if isinstance(value, str) else list(value)
+        return tuple(parse_intervention(item) if isinstance(item, dict) else item for item in items)
+
+    @field_serializer("at")
+    def _print(self, at: tuple[Part | Intervention, ...] | None) -> list[Any] | None:
+        if at is None:
+            return None
+        return [item.model_dump(mode="json") if isinstance(item, Intervention) else str(item) for item in at]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of(cls, given: Any) -> Any:
+        given = dict(given)
+        if given.get("at") is not None and given.get("over") is not None:
+            raise ValueError("give over or at, not both")
+        if given.get("at") is None and given.get("over") is None:
+            given["over"] = "head"
+        return given
+
+    def edit(self, part: Part | Intervention) -> Intervention:
+        """The intervention that removes a part in this experiment's way."""
+        if isinstance(part, Intervention):
+            return part
+        if self.kind == "mean":
+            return Mean(at=part, reference=self.reference, over=self.mean_over)
+        return Zero(at=part) if self.kind == "zero" else Patch(at=part, source=self.source)
+
+
+def parts_of(
+    over: Over, info: ModelInfo, layers: tuple[int, ...], width: int
+) -> dict[tuple[int, ...], tuple[Part, ...]]:
+    """The parts that each cell of a sweep removes, by the cell's coordinates."""
+
+    def whole(layer: int, pos: int | None = None) -> tuple[Part, ...]:
+        return tuple(Part(Site(name, layer), pos=pos) for name in ("attn_out", "mlp_out"))
+
+    if over == "head":
+        return {(la, h): (Part(Site("z", la), head=h),) for la, h in product(layers, range(info.n_heads))}
+    if over == "neuron":
+        return {(la, u): (Part(Site("mlp_post", la), unit=u),) for la, u in product(layers, range(info.d_mlp))}
+    if over == "position":
+        return {(la, pos): whole(la, pos) for la, pos in product(layers, range(width))}
+    if over == "layer":
+        return {(la,): whole(la) for la in layers}
+    return {(la,): (Part(Site(f"{over}_out", la)),) for la in layers}
+
+
+def compute(params: Params, bench: Bench) -> Findings:
+    METRICS[params.metric].check(bench.batch("clean"))
+    return _together(params, bench) if params.at is not None else _sweep(params, bench)
+
+
+def _sweep(params: Params, bench: Bench) -> Findings:
+    info, batch, over = bench.model.info, bench.batch("clean"), params.over or "head"
+    layers = params.layers or tuple(range(info.n_layers))
+    if over == "neuron" and params.layers is None:
+        raise SpecError(
+            f"a sweep over all {info.n_layers * info.d_mlp:,} neurons is too long.",
+            'Choose layers, such as "layers": [0].',
+        )
+    if over == "position" and len(set(batch.lengths)) > 1:
+        raise SpecError("a sweep over positions needs prompts of equal length.", "Use one prompt, or equal lengths.")
+    cells = parts_of(over, info, layers, min(batch.lengths))
+    coords: dict[str, tuple[Coord, ...]] = {
+        dim: tuple(dict.fromkeys(cell[axis] for cell in cells)) for axis, dim in enumerate(DIMS[over])
+    }
+    worlds: list[World] = [tuple(params.edit(part) for part in parts) for parts in cells.values()]
+    metrics = list(dict.fromkeys((METRICS[params.metric], METRICS["kl"])))
+    say = f"ablating {len(worlds)} parts one at a time"
+
+    def shown(measured: Measured) -> None:
+        grids = _effect_grids(params, metrics, measured, coords, over)
+        bench.step(int(measured.done.sum()), len(worlds), say, grids[0])
+
+    bench.step(0, len(worlds), say)
+    measured = sweep(bench, "clean", worlds, metrics, on_chunk=shown)
+    return Findings(_effect_grids(params, metrics, measured, coords, over))
+
+
+def _effect_grids(
+    params: Params, metrics: list[Metric], measured: Measured, coords: dict[str, tuple[Coord, ...]], over: Over
+) -> tuple[Grid, ...]:
+    shape = tuple(len(coords[dim]) for dim in DIMS[over])
+
+    def mapped(m: int, minus: np.ndarray) -> np.ndarray:
+        return (measured.cells[m] - minus[None]).T.reshape(-1, *shape)
+
+    n_prompts = measured.clean.shape[1]
+    done = np.broadcast_to(measured.done.reshape(shape), (n_prompts, *shape))
+    valid = None if measured.done.all() else done
+    metric, clean = metrics[0], measured.clean[0]
+    about = f"{metric.title} after removing the part, minus before"
+    grids = list(
+        averaged("effect", mapped(0, clean), DIMS[over], coords, metric.unit, baseline=0.0,
+                 about=about, per_prompt=params.per_prompt, valid=valid)
+    )  # fmt: skip
+    grids += averaged("metric_clean", clean, (), {}, metric.unit, about=f"{metric.title} of the clean run",
+                      per_prompt=params.per_prompt)  # fmt: skip
+    kl = next(m for m, item in enumerate(metrics) if item.name == "kl")
+    grids += averaged("kl", mapped(kl, np.zeros(n_prompts)), DIMS[over], coords, "nat", baseline=0.0,
+                      about="KL divergence of the ablated from the clean distribution", valid=valid)  # fmt: skip
+    return tuple(grids)
+
+
+def _together(params: Params, bench: Bench) -> Findings:
+    world: World = tuple(params.edit(part) for part in params.at or ())
+    if not world:
+        raise SpecError("nothing to ablate: `at` is empty.", 'Name a part, such as "L3.z[head=5]".')
+    metric = METRICS[params.metric]
+    metrics = list(dict.fromkeys((metric, METRICS["kl"])))
+    bench.step(0, 3, "ablating all parts together")
+    measured = sweep(bench, "clean", [world], metrics)
+    bench.step(1, 3, "comparing distributions and attention")
+    plan = CapturePlan.of("L*.pattern", "logits")
+    clean, changed = bench.capture("clean", plan), bench.capture("clean", plan, world)
+    bench.step(2, 3, "comparing distributions and attention")
+    kl = next(m for m, item in enumerate(metrics) if item.name == "kl")
+    about = f"{metric.title} after removing the parts together, minus before"
+    keep = {"per_prompt": params.per_prompt}
+    grids = (
+        *averaged("effect", measured.cells[0, 0] - measured.clean[0], (), {}, metric.unit, baseline=0.0, about=about, **keep),
+        *averaged("metric_clean", measured.clean[0], (), {}, metric.unit, about=f"{metric.title} of the clean run", **keep),
+        *averaged("kl", measured.cells[kl, 0], (), {}, "nat", baseline=0.0,
+                  about="KL divergence of the ablated from the clean distribution", **keep),
+        *_distributions(bench, clean["logits"], changed["logits"]),
+        _pattern_shift(bench, clean, changed),
+    )  # fmt: skip
+    bench.step(3, 3, "comparing distributions and attention")
+    return Findings(grids)
+
+
+def _distributions(bench: Bench, clean: Tensor, changed: Tensor) -> tuple[Grid, Grid]:
+    """Probabilities of the tokens that are among the top ten before or after, most probable before first."""
+    batch = bench.batch("clean")
+    rows, last = torch.arange(len(batch)), torch.tensor(batch.positions["last"])
+    before, after = (x[rows, last].float().softmax(-1).double().mean(0) for x in (clean, changed))
+    ids = torch.cat([before.topk(min(TOP, len(before))).indices, after.topk(min(TOP, len(after))).indices]).unique()
+    ids = ids[before[ids].argsort(descending=True)]
+    coords = {"token": display(bench.model.tokenizer, ids.tolist()), "id": tuple(ids.tolist())}
+    about = "next-token probability at the answer position"
+    return (
+        Grid("prob_clean", before[ids].cpu().numpy(), ("token",), coords, "prob", about=f"{about}, clean"),
+        Grid("prob_ablated", after[ids].cpu().numpy(), ("token",), coords, "prob", about=f"{about}, ablated"),
+    )
+
+
+def _pattern_shift(bench: Bench, clean: Any, changed: Any) -> Grid:
+    """How much each head's attention moved: total variation distance of rows, mean over real queries and prompts."""
+    info, batch = bench.model.info, bench.batch("clean")
+    values = np.zeros((info.n_layers, info.n_heads))
+    for layer in range(info.n_layers):
+        site = Site("pattern", layer)
+        moved = (clean[site].float() - changed[site].float()).abs().sum(-1) / 2
+        real = batch.mask.to(moved.device)[:, None].float()
+        values[layer] = ((moved * real).sum((0, 2)) / real.sum()).cpu().numpy()
+    coords = {"layer": tuple(range(info.n_layers)), "head": tuple(range(info.n_heads))}
+    about = "how much a head's attention moved: half the summed absolute difference of each row, mean over queries"
+    return Grid("pattern_shift", values, ("layer", "head"), coords, "fraction", 0.0, about)
+
+
+def sentence(params: Params, experiment: Experiment) -> str:
+    measure = f"on {prompts_in_words(experiment, 'clean')}; measure {metric_in_words(params.metric, experiment)}"
+    if params.at is None:
+        layers = "" if params.layers is None else f" of layers {listed(list(map(str, params.layers)))}"
+        names = {"head": "head", "mlp": "MLP", "attn": "attention block", "layer": "layer", "neuron": "neuron"}
+        thing = names.get(params.over or "head", "layer at each position")
+        return f"{VERBS[params.kind]} every {thing}{layers}, one at a time, {measure}."
+    by_kind: dict[str, list[str]] = {}
+    for edit in (params.edit(item) for item in params.at):
+        by_kind.setdefault("resample" if edit.kind == "patch" else edit.kind, []).append(part_in_words(edit.at))
+    phrases = [f"{VERBS.get(kind, kind)} {listed(parts)}" for kind, parts in by_kind.items()]
+    first, *rest = phrases
+    return f"{', '.join([first, *(phrase[0].lower() + phrase[1:] for phrase in rest)])} {measure}."
+
+
+ANALYSIS = Analysis(
+    name="ablation",
+    title="Ablation",
+    Params=Params,
+    inputs=("clean",),
+    summary="what the answer loses when a part is replaced by zero, a mean or a counterfactual value",
+    source="Olsson et al. 2022, arXiv 2209.11895; Wang et al. 2022, arXiv 2211.00593",
+    compute=compute,
+    sentence=sentence,
+    example={"kind": "zero", "over": "head", "metric": "logit_diff"},
+)

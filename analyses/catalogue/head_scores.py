@@ -1,0 +1,167 @@
+"""Head scores: numbers that say what kind of head a head is, measured on repeated random tokens.
+
+A sequence is s = [BOS] r r, where r is n tokens drawn uniformly from the tokenizer's ordinary tokens; o is 1 with the
+BOS and 0 without. On such text a head that does induction looks, from a token's second occurrence, at the token after
+its first one. Each score is a mean of attention weights, so it lies between 0 and 1; entropy is in nats.
+
+    induction        mean over q in [o+n, T) of A[q, q−n+1]      (prefix matching; Olsson et al. 2022, arXiv 2209.11895)
+    duplicate_token  mean over q in [o+n, T) of A[q, q−n]
+    previous_token   mean over q in [1, T) of A[q, q−1]
+    first_token      mean over q in [1, T) of A[q, 0]             (attention sink)
+    entropy          mean over all q of −sum_k A log A
+
+Given prompts of the user's own (`inputs.clean`), the scores that need no repetition are taken on them.
+A label such as "induction head" needs a threshold that the reader chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from analyses.analysis import Analysis, Findings
+from analyses.averages import averaged
+from analyses.bench import Bench
+from analyses.experiment import Experiment
+from analyses.grid import Unit
+from hooks.errors import InputError, SpecError
+from hooks.plan import CapturePlan
+from hooks.sites import Site
+from hooks.spec import Spec
+from hooks.tokens import TokenBatch, pad
+
+Pattern = Float[Tensor, "head q_pos k_pos"]
+Score = Float[Tensor, " head"]
+ScoreName = Literal["induction", "previous_token", "duplicate_token", "first_token", "entropy"]
+REPEATED = ("induction", "duplicate_token")
+
+
+class Params(Spec):
+    """scores: which ones. n: length of the repeated part. sequences: how many. bos: the tokenizer's BOS in front."""
+
+    scores: tuple[ScoreName, ...] = ("induction", "previous_token", "duplicate_token", "first_token", "entropy")
+    n: int = Field(default=50, ge=2)
+    sequences: int = Field(default=8, ge=1)
+    bos: bool = False
+    per_prompt: bool = False
+
+
+def induction(pattern: Pattern, n: int, offset: int) -> Score:
+    """Mean attention from each repeated token to the token after its first occurrence."""
+    q = torch.arange(offset + n, pattern.shape[-1], device=pattern.device)
+    return pattern[:, q, q - n + 1].mean(-1)
+
+
+def duplicate_token(pattern: Pattern, n: int, offset: int) -> Score:
+    """Mean attention from each repeated token to its first occurrence."""
+    q = torch.arange(offset + n, pattern.shape[-1], device=pattern.device)
+    return pattern[:, q, q - n].mean(-1)
+
+
+def previous_token(pattern: Pattern, n: int = 0, offset: int = 0) -> Score:
+    """Mean attention to the token just before."""
+    q = torch.arange(1, pattern.shape[-1], device=pattern.device)
+    return pattern[:, q, q - 1].mean(-1)
+
+
+def first_token(pattern: Pattern, n: int = 0, offset: int = 0) -> Score:
+    """Mean attention to position 0, over queries from 1 on."""
+    return pattern[:, 1:, 0].mean(-1)
+
+
+def entropy(pattern: Pattern, n: int = 0, offset: int = 0) -> Score:
+    """Mean entropy of the rows, in nats; row q can reach at most log(q + 1)."""
+    return torch.special.entr(pattern).sum(-1).mean(-1)
+
+
+SCORES: Mapping[str, tuple[Callable[..., Score], Unit, str]] = {
+    "induction": (induction, "attention", "attention from a repeated token to the token after its first occurrence"),
+    "previous_token": (previous_token, "attention", "attention to the token just before"),
+    "duplicate_token": (duplicate_token, "attention", "attention from a repeated token to its first occurrence"),
+    "first_token": (first_token, "attention", "attention to the first position"),
+    "entropy": (entropy, "nat", "mean entropy of the attention rows"),
+}
+
+
+def repeated_tokens(bench: Bench, params: Params) -> tuple[TokenBatch, int]:
+    """`sequences` rows [BOS] r r of ordinary tokens from the experiment's seed, and the offset o."""
+    tokenizer, info = bench.model.tokenizer, bench.model.info
+    special = set(getattr(tokenizer, "all_special_ids", None) or ())
+    size = info.d_vocab if tokenizer is None else min(len(tokenizer), info.d_vocab)
+    ordinary = torch.tensor([token for token in range(size) if token not in special])
+    bos = getattr(tokenizer, "bos_token_id", None)
+    if params.bos and bos is None:
+        raise InputError("this model's tokenizer has no BOS token.", "Use bos: false.")
+    front = [int(bos)] if params.bos and bos is not None else []
+    length = len(front) + 2 * params.n
+    if info.positions == "learned" and info.n_ctx is not None and length > info.n_ctx:
+        raise SpecError(
+            f"n = {params.n} gives {length} tokens, but this model has positions for {info.n_ctx}.",
+            f"Use n of at most {(info.n_ctx - len(front)) // 2}.",
+        )
+    drawn = ordinary[torch.randint(len(ordinary), (params.sequences, params.n), generator=bench.rng)].tolist()
+    return pad(tokenizer, [[*front, *row, *row] for row in drawn]), len(front)
+
+
+def compute(params: Params, bench: Bench) -> Findings:
+    own = "clean" in bench.experiment.inputs
+    if own and (wrong := [name for name in params.scores if name in REPEATED]):
+        raise SpecError(
+            f"{wrong[0]} is defined on repeated random tokens, not on prompts of your own.",
+            "Leave out inputs.clean, or ask for previous_token, first_token and entropy.",
+        )
+    batch, offset = (bench.batch("clean"), 0) if own else repeated_tokens(bench, params)
+    if min(batch.lengths) < 2:
+        raise InputError("head scores need prompts of at least two tokens.", "Use a longer prompt.")
+    info, plan = bench.model.info, CapturePlan.of("L*.pattern")
+    values = np.zeros((len(params.scores), len(batch), info.n_layers, info.n_heads))
+    for row in range(len(batch)):
+        bench.step(row, len(batch), "scoring heads")
+        captured = bench.capture(batch.select([row]), plan)
+        for layer in range(info.n_layers):
+            pattern = captured[Site("pattern", layer)][0].float()
+            for i, name in enumerate(params.scores):
+                values[i, row, layer] = SCORES[name][0](pattern, params.n, offset).cpu().numpy()
+    bench.step(len(batch), len(batch), "scoring heads")
+    coords = {"layer": tuple(range(info.n_layers)), "head": tuple(range(info.n_heads))}
+    grids = [
+        averaged(
+            name,
+            values[i],
+            ("layer", "head"),
+            coords,
+            SCORES[name][1],
+            baseline=0.0,
+            about=SCORES[name][2],
+            per_prompt=params.per_prompt,
+        )
+        for i, name in enumerate(params.scores)
+    ]
+    return Findings(tuple(grid for pair in grids for grid in pair))
+
+
+def sentence(params: Params, experiment: Experiment) -> str:
+    names = ", ".join(name.replace("_", "-") for name in params.scores)
+    if "clean" in experiment.inputs:
+        return f"Head scores ({names}) on {len(experiment.inputs['clean'].prompts)} prompts."
+    bos = "BOS and " if params.bos else ""
+    return f"Head scores ({names}) on {params.sequences} sequences of {bos}{params.n} random tokens, repeated once."
+
+
+ANALYSIS = Analysis(
+    name="head_scores",
+    title="Head scores",
+    Params=Params,
+    inputs=(),
+    summary="induction, previous-token, duplicate-token, first-token and entropy scores of every head",
+    source="Olsson et al. 2022, arXiv 2209.11895",
+    compute=compute,
+    sentence=sentence,
+    example={},
+)

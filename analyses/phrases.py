@@ -1,0 +1,60 @@
+"""Experiments in words: the pieces that analyses' sentences share."""
+
+from __future__ import annotations
+
+from analyses.experiment import Experiment
+from hooks.prompts import IdAnswer
+from hooks.sites import Part
+
+
+def prompts_in_words(experiment: Experiment, name: str) -> str:
+    """How many prompts an input has: "1 prompt", "16 prompts"."""
+    count = len(experiment.inputs[name].prompts) if name in experiment.inputs else 0
+    return f"{count} prompt" if count == 1 else f"{count} prompts"
+
+
+def metric_in_words(metric: str, experiment: Experiment) -> str:
+    """What is measured, with the answer and the foil where there is just one of each."""
+    clean = experiment.inputs.get("clean")
+    answer = _only(clean.answers) if clean else None
+    foil = _only(clean.foils) if clean else None
+    if metric == "logit_diff":
+        return f"logit({answer}) − logit({foil})" if answer and foil else "the logit difference of answer and foil"
+    if metric in ("prob", "logprob", "rank"):
+        words = {"prob": "the probability", "logprob": "the log-probability", "rank": "the rank"}[metric]
+        return f"{words} of {answer}" if answer else f"{words} of the answer"
+    return {"kl": "the KL divergence from the clean run", "loss": "the loss"}[metric]
+
+
+def _only(answers: tuple[object, ...]) -> str | None:
+    if len(set(map(str, answers))) != 1 or isinstance(answers[0], tuple):
+        return None
+    return f"id {answers[0].id}" if isinstance(answers[0], IdAnswer) else f"‘{answers[0]}’"
+
+
+def part_in_words(part: Part) -> str:
+    """A part as a reader would name it: "head 23.3", "MLP 5", "neuron 5.117", "attention 4", else its address."""
+    layer, where = part.site.layer, _positions(part)
+    names = {"z": "all heads of layer", "mlp_out": "MLP", "attn_out": "attention", "mlp_post": "all neurons of layer"}
+    if part.site.name == "z" and part.head is not None and part.unit is None:
+        return f"head {layer}.{part.head}{where}"
+    if part.site.name == "mlp_post" and part.unit is not None:
+        return f"neuron {layer}.{part.unit}{where}"
+    if part.site.name in names and part.head is None and part.unit is None:
+        return f"{names[part.site.name]} {layer}{where}"
+    return str(part)
+
+
+def _positions(part: Part) -> str:
+    if part.pos is None:
+        return ""
+    if isinstance(part.pos, tuple):
+        return f" at positions {part.pos[0]}–{part.pos[1] - 1}"
+    return f" at position {part.pos}" if isinstance(part.pos, int) else f" at {part.pos}"
+
+
+def listed(items: list[str], most: int = 6) -> str:
+    """Items as an English list, cut with a count when there are many."""
+    if len(items) > most:
+        return f"{', '.join(items[:most])} and {len(items) - most} more"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,1 @@
+"""Observe and edit a running transformer: sites, wiring, proof, taps, interventions, runs."""

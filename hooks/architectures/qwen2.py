@@ -1,0 +1,18 @@
+"""Qwen2: Llama with biases on q, k and v."""
+
+from hooks.architectures.base import Architecture
+
+ARCHITECTURE = Architecture(
+    family="qwen2",
+    tiny={
+        "qwen2": {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "vocab_size": 64,
+            "max_position_embeddings": 64,
+            "num_key_value_heads": 2,
+            "intermediate_size": 48,
+        },
+    },
+)

@@ -1,0 +1,114 @@
+"""What an opened model is, in values that print: its info, a batch to probe it with, its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hooks.attention import AttentionFacts
+from hooks.choose import Blocks
+from hooks.info import ModelInfo
+from hooks.loading import Loaded
+from hooks.sites import SITES, Site
+from hooks.tokens import TokenBatch, pad
+from hooks.wiring import Sizes
+
+if TYPE_CHECKING:
+    from hooks.model import Instrumented
+
+PROBE_LENGTHS = (6, 4)
+PROBE_SEED = 20
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "h5py", "dash", "plotly")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that numbers depend on, and of the workbench."""
+    names = {library: library for library in LIBRARIES} | {"workbench": "mechanistic-workbench"}
+    found = {}
+    for label, distribution in names.items():
+        try:
+            found[label] = version(distribution)
+        except PackageNotFoundError:
+            # Run from a checkout that was not installed, or without the libraries of the app.
+            continue
+    return found
+
+
+def probe(model: nn.Module, tokenizer: Any) -> TokenBatch:
+    """Two seeded random prompts of unequal length, so that padding is part of what is proved."""
+    config = model.config.get_text_config()
+    generator = torch.Generator().manual_seed(PROBE_SEED)
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    limit = getattr(config, "max_position_embeddings", None) or max(PROBE_LENGTHS)
+    lengths = [min(length, limit) for length in PROBE_LENGTHS]
+    rows = [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in lengths]
+    return pad(tokenizer, rows)
+
+
+def describe(loaded: Loaded, sizes: Sizes, blocks: Blocks, seen: Mapping[int, AttentionFacts]) -> ModelInfo:
+    """The info of a loaded model whose wiring is chosen."""
+    model, config = loaded.model, loaded.model.config.get_text_config()
+    ports = blocks.wiring.ports
+    norm = model.get_submodule(ports[Site("ln_final")].module) if Site("ln_final") in ports else None
+    rotary = any("rotary" in name.rpartition(".")[2] for name, _ in model.named_modules())
+    n_layers = len(blocks.wiring.layers)
+    return ModelInfo(
+        name=loaded.name,
+        family=config.model_type,
+        n_layers=n_layers,
+        n_heads=sizes.n_heads,
+        n_kv_heads=sizes.n_kv_heads,
+        d_model=sizes.d_model,
+        d_head=sizes.d_head,
+        d_mlp=sizes.d_mlp,
+        d_vocab=model.get_output_embeddings().weight.shape[0],
+        n_ctx=getattr(config, "max_position_embeddings", None),
+        n_params=sum(parameter.numel() for parameter in model.parameters()),
+        norm="sandwich" if blocks.sandwich else "pre",
+        norm_kind="none" if norm is None else "RMSNorm" if "RMS" in type(norm).__name__ else "LayerNorm",
+        positions="learned" if Site("pos_embed") in ports else "rotary" if rotary else "none",
+        parallel=blocks.parallel,
+        gated=blocks.wiring.gated,
+        windows=tuple(seen[layer].window if layer in seen else None for layer in range(n_layers)),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+    )
+
+
+def summary(model: Instrumented) -> dict[str, Any]:
+    """Everything the model page shows, as plain JSON values."""
+    rows = [
+        {
+            "site": row.name,
+            "axes": list(SITES[row.name].axes),
+            "meaning": SITES[row.name].meaning,
+            "readable": row.readable,
+            "writable": row.writable,
+            "error": row.error,
+            "check": row.check,
+            "reason": row.reason,
+        }
+        for row in model.proof.rows
+    ]
+    return {
+        "name": model.name,
+        "info": model.info.model_dump(mode="json"),
+        "parity": {
+            "exact": model.proof.exact,
+            "error": model.proof.parity,
+            "identity": model.proof.identity,
+            "reference": "the unhooked model with eager attention",
+        },
+        "sites": rows,
+        "hash": model.hash,
+        "tokenizer_hash": model.tokenizer_hash,
+        "tokenizer": type(model.tokenizer).__name__ if model.tokenizer is not None else "none",
+        "source": model.source,
+        "attention": "workbench (eager numerics)",
+        "versions": versions(),
+        "warnings": list(model.warnings),
+    }

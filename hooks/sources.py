@@ -1,0 +1,91 @@
+"""What edits copy from: activations of other inputs, and their means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hooks.activations import Activations
+from hooks.errors import InputError
+from hooks.schedule import Placed
+from hooks.sites import Site
+from hooks.tokens import TokenBatch
+
+
+class Sources:
+    """Captured activations by input name, checked against the batch that is run; means are computed once."""
+
+    def __init__(self, captured: Mapping[str, Activations], batch: TokenBatch) -> None:
+        self._captured = dict(captured)
+        self._batch = batch
+        self._means: dict[tuple[str, Site, str], Tensor] = {}
+
+    def of(self, name: str) -> Activations:
+        if name not in self._captured:
+            raise InputError(
+                f"an edit copies from input '{name}', which is not given.", f'Add "inputs": {{"{name}": …}}.'
+            )
+        return self._captured[name]
+
+    def paired(self, name: str, site: Site) -> Tensor:
+        """The site in the run on `name`, prompt by prompt. Raises InputError unless prompts pair up token by token."""
+        other = self.of(name)
+        if other.batch.lengths != self._batch.lengths:
+            pairs = zip(self._batch.lengths, other.batch.lengths, strict=False)
+            n, (ours, theirs) = next(((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1]), (0, (0, 0)))
+            detail = (
+                f"prompt {n} has {ours} tokens here and {theirs} there"
+                if ours != theirs
+                else f"{len(self._batch)} prompts here and {len(other.batch)} there"
+            )
+            raise InputError(
+                f"cannot patch from '{name}' position by position: {detail}.", "Pair prompts of equal length."
+            )
+        return other[site]
+
+    def mean(self, name: str, site: Site, over: str) -> Tensor:
+        """The site's mean, with a batch axis of 1 (and a position axis of 1 when `over` is "positions")."""
+        key = (name, site, over)
+        if key not in self._means:
+            self._means[key] = self._compute_mean(name, site, over)
+        return self._means[key]
+
+    def _compute_mean(self, name: str, site: Site, over: str) -> Tensor:
+        reference = self.of(name)
+        values, batch = reference[site].float(), reference.batch
+        if over == "prompts":
+            if len(batch) == 1:
+                raise InputError(
+                    f"the mean over prompts of '{name}' is the value itself: it has one prompt.",
+                    "Take the mean over positions, or give several prompts.",
+                )
+            lengths = {*batch.lengths, *self._batch.lengths}
+            if len(lengths) > 1:
+                raise InputError(
+                    f"the mean at each position needs prompts of equal length; '{name}' and the prompts that are run have "
+                    f"{min(lengths)} to {max(lengths)} tokens.",
+                    "Use prompts of equal length, or the mean over prompts and positions together.",
+                )
+            return values.mean(dim=0, keepdim=True)
+        if "pos" not in site.axes:
+            raise InputError(f"the mean over positions is not defined for {site}.", "Use the mean over prompts.")
+        mask = batch.mask.to(values.device).reshape(*batch.mask.shape, *[1] * (values.ndim - 2)).float()
+        return (values * mask).sum(dim=(0, 1), keepdim=True) / mask.sum()
+
+
+class PartContext:
+    """The answers that one placed edit gets: the addressed part of sources and means."""
+
+    def __init__(self, placed: Placed, sources: Sources, like: Tensor) -> None:
+        self._placed, self._sources, self._like = placed, sources, like
+
+    def source(self, name: str) -> Tensor:
+        values = self._sources.paired(name, self._placed.edit.at.site)
+        return values[(self._placed.prompts, *self._placed.slices)].to(self._like.device)
+
+    def mean(self, name: str, over: str) -> Tensor:
+        values = self._sources.mean(name, self._placed.edit.at.site, over)
+        slices = self._placed.slices if over == "prompts" else (slice(None), *self._placed.slices[1:])
+        return torch.as_tensor(values[(slice(None), *slices)], device=self._like.device)
