@@ -18,10 +18,10 @@ Coord = int | float | str
 class Grid:
     """Values with named axes.
 
-    values: float32 array, one axis per entry of `dims`. coords: for each axis, one label per index (a grid of one axis may hold
-    further labels for it, such as the tokens behind ranks). unit: what the
-    numbers are. baseline: the value that means "no effect" (None where there is none). valid: False where a value is
-    missing; missing values hold 0 and are written as null. about: what the numbers mean, and why any are missing.
+    values: float32 array, one axis per entry of `dims`. coords: for each axis, one label per index (a grid of one axis
+    may hold further labels for it, such as the tokens behind ranks). unit: what the numbers are. baseline: the value
+    that means "no effect" (None where there is none). valid: False where a value is missing; missing values hold 0 and
+    are written as null. about: what the numbers mean, and why any are missing.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Grid:
         )
 
     def records(self) -> Iterator[dict[str, Coord | float | None]]:
-        """One row per cell: the coordinates by axis name, further labels of a single axis, `value` (None if missing)."""
+        """One row per cell: coordinates by axis name, further labels of a single axis, `value` (None if missing)."""
         further = [name for name in self.coords if name not in self.dims] if len(self.dims) == 1 else []
         for index in np.ndindex(self.values.shape):
             row: dict[str, Any] = {dim: self.coords[dim][i] for dim, i in zip(self.dims, index, strict=True)}

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
@@ -33,7 +34,7 @@ class AttentionTap(Protocol):
     """What the attention function needs of a run."""
 
     def attention(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
-        """`x`, perhaps edited: the value of site `name` in the layer whose attention is `module`, in the site's axes."""
+        """`x`, perhaps edited: site `name` of the layer whose attention is `module`, in the site's axes."""
 
     def facts(self, module: nn.Module, facts: AttentionFacts) -> None:
         """Told how `module` turns queries and keys into scores."""
@@ -50,9 +51,9 @@ def register() -> None:
 
 def workbench_attention(
     module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "batch head q_pos d_qk"],
+    key: Float[Tensor, "batch kv_head k_pos d_qk"],
+    value: Float[Tensor, "batch kv_head k_pos d_head"],
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -61,10 +62,8 @@ def workbench_attention(
     position_bias: Tensor | None = None,
     sliding_window: int | None = None,
     **_: Any,
-) -> tuple[Tensor, Tensor]:
-    """Mixed values [batch q_pos head d_head] and pattern [batch head q_pos k_pos].
-
-    query [batch head q_pos d], key and value [batch kv_head k_pos d], mask additive. Dropout does not apply: runs are in
+) -> tuple[Float[Tensor, "batch q_pos head d_head"], Float[Tensor, "batch head q_pos k_pos"]]:
+    """Mixed values and pattern. The mask is added to the scores. Dropout does not apply: runs are in
     evaluation mode.
     """
     tap = ACTIVE.get()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from hooks.errors import ModelError
@@ -24,7 +25,7 @@ Pairs = list[tuple[Tensor, Tensor]]
 class Evidence:
     """What the checks look at: the hooked run and the unhooked model's own outputs on the same batch."""
 
-    model: nn.Module
+    model: PreTrainedModel
     wiring: Wiring
     info: ModelInfo
     batch: TokenBatch
@@ -112,7 +113,7 @@ def _heads(e: Evidence, layer: int | None) -> Pairs:
     with torch.inference_mode():
         raw = projection(e.at("z", layer).flatten(-2))
     total = e.at("head_out", layer).sum(dim=2)
-    return [(total if projection.bias is None else total + projection.bias, raw)]
+    return [(total + projection.bias if isinstance(projection.bias, Tensor) else total, raw)]
 
 
 def _neurons(e: Evidence, layer: int | None) -> Pairs:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from hooks.errors import ModelError
 from hooks.run import plain_forward
@@ -24,14 +25,14 @@ from hooks.wiring import Port, Wiring
 
 @dataclass(frozen=True)
 class Blocks:
-    """How the blocks add: parallel or one after the other, and whether a norm stands between a sublayer and its write."""
+    """How blocks add: in parallel or not, and whether a norm stands between a sublayer and its write."""
 
     wiring: Wiring
     parallel: bool
     sandwich: bool
 
 
-def choose_writes(model: nn.Module, wiring: Wiring, batch: TokenBatch, device: torch.device | str) -> Blocks:
+def choose_writes(model: PreTrainedModel, wiring: Wiring, batch: TokenBatch, device: torch.device | str) -> Blocks:
     """The wiring completed with attn_out, mlp_out and (in sequential blocks) resid_mid.
 
     Raises ModelError when no candidates satisfy the equation, as in blocks that norm after the sum.
@@ -56,7 +57,7 @@ def choose_writes(model: nn.Module, wiring: Wiring, batch: TokenBatch, device: t
     return Blocks(replace(wiring, ports=ports), parallel.pop(), sandwich)
 
 
-def _watch(model: nn.Module, wiring: Wiring, batch: TokenBatch, device: torch.device | str) -> dict[Port, Tensor]:
+def _watch(model: PreTrainedModel, wiring: Wiring, batch: TokenBatch, device: torch.device | str) -> dict[Port, Tensor]:
     layered = [Site(name, layer) for name in ("resid_pre", "resid_post") for layer in range(len(wiring.layers))]
     wanted: Iterable[Port] = {
         *(wiring.ports[site] for site in layered),
@@ -72,7 +73,7 @@ def _watch(model: nn.Module, wiring: Wiring, batch: TokenBatch, device: torch.de
     return seen
 
 
-def _record(model: nn.Module, port: Port, seen: dict[Port, Tensor], rows: int) -> Any:
+def _record(model: PreTrainedModel, port: Port, seen: dict[Port, Tensor], rows: int) -> Any:
     module = model.get_submodule(port.module)
     if port.side == "in":
 

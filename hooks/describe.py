@@ -7,12 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from hooks.attention import AttentionFacts
 from hooks.choose import Blocks
 from hooks.info import ModelInfo
 from hooks.loading import Loaded
+from hooks.projections import weight_of
 from hooks.sites import SITES, Site
 from hooks.tokens import TokenBatch, pad
 from hooks.wiring import Sizes
@@ -38,11 +39,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def probe(model: nn.Module, tokenizer: Any) -> TokenBatch:
+def probe(model: PreTrainedModel, tokenizer: Any) -> TokenBatch:
     """Two seeded random prompts of unequal length, so that padding is part of what is proved."""
     config = model.config.get_text_config()
     generator = torch.Generator().manual_seed(PROBE_SEED)
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    vocabulary = weight_of(model.get_input_embeddings()).shape[0]
     limit = getattr(config, "max_position_embeddings", None) or max(PROBE_LENGTHS)
     lengths = [min(length, limit) for length in PROBE_LENGTHS]
     rows = [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in lengths]
@@ -65,7 +66,7 @@ def describe(loaded: Loaded, sizes: Sizes, blocks: Blocks, seen: Mapping[int, At
         d_model=sizes.d_model,
         d_head=sizes.d_head,
         d_mlp=sizes.d_mlp,
-        d_vocab=model.get_output_embeddings().weight.shape[0],
+        d_vocab=weight_of(model.get_output_embeddings()).shape[0],
         n_ctx=getattr(config, "max_position_embeddings", None),
         n_params=sum(parameter.numel() for parameter in model.parameters()),
         norm="sandwich" if blocks.sandwich else "pre",

@@ -62,7 +62,7 @@ class ModelInfo(Spec):
             )
 
     def check_part(self, part: Part) -> None:
-        """Raises SiteMissing for a layer, head or unit that this model does not have. Positions depend on the prompt."""
+        """Raises SiteMissing for a layer, head or unit that this model lacks. Positions depend on the prompt."""
         self.check_site(part.site)
         for value, axis, word in (
             (part.head, part.site.kind.head_axis, "head"),

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from hooks.errors import ModelError
 from hooks.spec import canonical_json
@@ -31,7 +30,7 @@ class Loaded:
     """
 
     name: str
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: Any
     hash: str
     tokenizer_hash: str
@@ -150,7 +149,7 @@ def _require_decoder(config: Any) -> None:
         )
 
 
-def _from_pretrained(where: str | Path, name: str, **options: Any) -> nn.Module:
+def _from_pretrained(where: str | Path, name: str, **options: Any) -> PreTrainedModel:
     try:
         model = AutoModelForCausalLM.from_pretrained(
             where, attn_implementation="eager", trust_remote_code=False, **options
@@ -167,7 +166,9 @@ def _from_pretrained(where: str | Path, name: str, **options: Any) -> nn.Module:
     return model.eval()
 
 
-def _finish(name: str, model: nn.Module, tokenizer: Any, device: torch.device, weights: str, source: str) -> Loaded:
+def _finish(
+    name: str, model: PreTrainedModel, tokenizer: Any, device: torch.device, weights: str, source: str
+) -> Loaded:
     return Loaded(name, model.to(device), tokenizer, weights, hash_tokenizer(tokenizer), source)
 
 

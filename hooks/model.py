@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from hooks import attention
 from hooks.activations import Activations
@@ -19,6 +20,7 @@ from hooks.errors import SiteMissing
 from hooks.interventions import Intervention
 from hooks.loading import Loaded, hash_state, hash_tokenizer, load
 from hooks.plan import CapturePlan
+from hooks.projections import weight_of
 from hooks.prompts import PromptSet
 from hooks.proof import Proof, prove
 from hooks.run import Run, forward
@@ -69,8 +71,13 @@ class Instrumented:
 
     def tokens(self, inputs: PromptSet) -> TokenBatch:
         """The prompts as this model gets them. Raises InputError."""
-        return encode(self.tokenizer, inputs, n_ctx=self.info.n_ctx if self.info.positions == "learned" else None,
-                      n_embed=self._model.get_input_embeddings().weight.shape[0], trained=self.info.n_ctx)  # fmt: skip
+        return encode(
+            self.tokenizer,
+            inputs,
+            n_ctx=self.info.n_ctx if self.info.positions == "learned" else None,
+            n_embed=weight_of(self._model.get_input_embeddings()).shape[0],
+            trained=self.info.n_ctx,
+        )
 
     def run(
         self,
@@ -161,7 +168,7 @@ def open_model(
     return Instrumented(load(source, name=name, revision=revision, device=device, dtype=dtype))
 
 
-def instrument(model: nn.Module, tokenizer: Any = None, *, name: str = "in memory") -> Instrumented:
+def instrument(model: PreTrainedModel, tokenizer: Any = None, *, name: str = "in memory") -> Instrumented:
     """Instrument a model that is already loaded; it is not altered, and keeps its mode and device."""
     return Instrumented(
         Loaded(name, model, tokenizer, hash_state(model.state_dict().items()), hash_tokenizer(tokenizer), "in memory")

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from hooks.activations import Activations
 from hooks.checks import CHECKS, Evidence
@@ -35,7 +36,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2, tor
 
 @dataclass(frozen=True)
 class SiteProof:
-    """Verdict on one kind of site over all layers. error: largest absolute deviation, None where nothing was compared."""
+    """Verdict on one kind of site over all layers. error: largest absolute deviation, None where none was taken."""
 
     name: str
     readable: bool
@@ -75,7 +76,9 @@ class _Turned(Intervention):
 
 
 @torch.inference_mode()
-def prove(model: nn.Module, wiring: Wiring, info: ModelInfo, batch: TokenBatch, device: torch.device | str) -> Proof:
+def prove(
+    model: PreTrainedModel, wiring: Wiring, info: ModelInfo, batch: TokenBatch, device: torch.device | str
+) -> Proof:
     """Run `batch` unhooked and hooked, and check every site."""
     reference = plain_forward(model, batch, device=device, output_hidden_states=True, output_attentions=True)
     reads = frozenset(site for site in all_sites(info).sites if _present(site, wiring))
@@ -120,7 +123,7 @@ def _check(name: str, reads: frozenset[Site], evidence: Evidence, dtype: torch.d
 
 
 def _identity(
-    model: nn.Module,
+    model: PreTrainedModel,
     wiring: Wiring,
     batch: TokenBatch,
     own: Activations,
@@ -136,7 +139,7 @@ def _identity(
 
 
 def _inert(
-    model: nn.Module,
+    model: PreTrainedModel,
     wiring: Wiring,
     info: ModelInfo,
     batch: TokenBatch,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from hooks.activations import Activations
 from hooks.attention import AttentionFacts
@@ -25,8 +26,9 @@ class Run:
     """What one forward pass gave.
 
     logits [rows pos d_vocab], or [rows 1 d_vocab] where only answer positions were asked for; rows are the prompts,
-    followed by the worlds' rows in the order in which the worlds were given. activations: the captured sites; a run with worlds keeps
-    none, since sites before a world's first edit have no rows for it. attention: how each layer makes its scores.
+    followed by the worlds' rows in the order in which the worlds were given. activations: the captured sites; a run
+    with worlds keeps none, since sites before a world's first edit have no rows for it. attention: how each layer makes
+    its scores.
     """
 
     logits: Tensor
@@ -38,7 +40,7 @@ class Run:
 
 
 def forward(
-    model: nn.Module,
+    model: PreTrainedModel,
     wiring: Wiring,
     batch: TokenBatch,
     *,
@@ -85,7 +87,9 @@ def _in_given_order(schedule: Schedule) -> Tensor | None:
     return (blocks[:, None] * schedule.batch + torch.arange(schedule.batch)[None]).flatten()
 
 
-def plain_forward(model: nn.Module, batch: TokenBatch, *, device: torch.device | str = "cpu", **options: Any) -> Any:
+def plain_forward(
+    model: PreTrainedModel, batch: TokenBatch, *, device: torch.device | str = "cpu", **options: Any
+) -> Any:
     """The unhooked model with its own eager attention: what every observation is compared with."""
     with torch.inference_mode(), attached(model, None):
         return model(

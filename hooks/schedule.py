@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hooks.errors import InputError
 from hooks.interventions import Intervention
+from hooks.interventions.base import EditContext
 from hooks.sites import SITES, Part, Position, Site
 from hooks.tokens import TokenBatch
 
@@ -30,13 +31,10 @@ class Placed:
     prompts: slice
     slices: tuple[slice, ...]
 
-    def apply(self, view: Tensor, context: Callable[[Placed], _Context]) -> None:
+    def apply(self, view: Tensor, context: Callable[[Placed], EditContext]) -> None:
         """Write the edited value into `view`, a tensor with the site's axes."""
         index = (self.rows, *self.slices)
         view[index] = self.edit.edit(view[index], context(self)).to(view.dtype)
-
-
-_Context = object
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class _Text:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def read(value: object) -> Self:
+        def read(value: object) -> _Text:
             if isinstance(value, cls):
                 return value
             if not isinstance(value, str):

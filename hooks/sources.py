@@ -64,8 +64,8 @@ class Sources:
             lengths = {*batch.lengths, *self._batch.lengths}
             if len(lengths) > 1:
                 raise InputError(
-                    f"the mean at each position needs prompts of equal length; '{name}' and the prompts that are run have "
-                    f"{min(lengths)} to {max(lengths)} tokens.",
+                    f"the mean at each position needs prompts of equal length; '{name}' and the prompts that are run "
+                    f"have {min(lengths)} to {max(lengths)} tokens.",
                     "Use prompts of equal length, or the mean over prompts and positions together.",
                 )
             return values.mean(dim=0, keepdim=True)

@@ -13,19 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
 
 from hooks import attention
+from hooks.projections import head_writes
 from hooks.schedule import Schedule
 from hooks.sites import Site
 from hooks.sources import PartContext, Sources
-from hooks.wiring import Port, Wiring, head_writes
+from hooks.wiring import Port, Wiring
 
 
 class Tap:
     """One run's captures and edits. `seen`: how each layer's attention makes its scores."""
 
     def __init__(
-        self, model: nn.Module, wiring: Wiring, reads: frozenset[Site], schedule: Schedule, sources: Sources
+        self, model: PreTrainedModel, wiring: Wiring, reads: frozenset[Site], schedule: Schedule, sources: Sources
     ) -> None:
         self._model, self._wiring, self._schedule, self._sources = model, wiring, schedule, sources
         self._reads = reads
@@ -161,7 +163,7 @@ def with_hidden(
 
 
 def _copy(x: Tensor, rows: int) -> Tensor:
-    """A copy with the strides of `x`, so that arithmetic on it rounds alike; a shared first row is given to all `rows`."""
+    """A copy with the strides of `x`, so that arithmetic on it rounds alike; a shared first row goes to all `rows`."""
     if x.shape[0] == 1 and rows > 1 and x.ndim > 2:
         x = x.expand(rows, *x.shape[1:])
     if 0 in x.stride():
@@ -190,13 +192,13 @@ def answers_at(unembed: nn.Module, positions: Tensor | None) -> Iterator[None]:
 
 
 @contextmanager
-def attached(model: nn.Module, tap: Tap | None) -> Iterator[None]:
+def attached(model: PreTrainedModel, tap: Tap | None) -> Iterator[None]:
     """While open, `model` is in evaluation mode and shows itself to `tap`; with no tap it runs its own eager attention.
 
     Afterwards, also after an exception, no hook, mode or switch of ours remains.
     """
     training = [module for module in model.modules() if module.training]
-    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
+    configs: dict[int, Any] = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
     switched = [
         (config, config._attn_implementation) for config in configs.values() if hasattr(config, "_attn_implementation")
     ]

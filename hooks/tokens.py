@@ -21,9 +21,9 @@ BYTE_PIECE = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
 class TokenBatch:
     """Prompts, padded on the right, so that position i means the same in every row.
 
-    ids [batch pos] int64; mask and special [batch pos] bool; strings: the display form of each real token; lengths: real
-    tokens per prompt; positions: named positions, one index per prompt, always with "last". answers, foils: token ids
-    per prompt, empty where none were given. warnings: what a user should know about how the text was split.
+    ids [batch pos] int64; mask and special [batch pos] bool; strings: the display form of each real token; lengths:
+    real tokens per prompt; positions: named positions, one index per prompt, always with "last". answers, foils: token
+    ids per prompt, empty where none were given. warnings: what a user should know about how the text was split.
     """
 
     ids: Tensor
@@ -75,7 +75,8 @@ def encode(
     """The prompts as token ids, exactly as they will be fed.
 
     n_ctx: longest prompt with a learned position for every token, None where there is no such limit. n_embed: rows of
-    the embedding. trained: length beyond which a model without such a limit is only warned about. Raises InputError for empty, over-long or impossible prompts and for answers that are not one token.
+    the embedding. trained: length beyond which a model without such a limit is only warned about. Raises InputError for
+    empty, over-long or impossible prompts and for answers that are not one token.
     """
     rows, warnings = [], []
     for number, prompt in enumerate(inputs.prompts):

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from hooks.wiring import Wiring, head_slices
+from hooks.projections import head_slices, weight_of
+from hooks.wiring import Wiring
 
 
 class Weights:
     """Weight matrices by layer, in the axes of the vocabulary."""
 
-    def __init__(self, model: nn.Module, wiring: Wiring, n_heads: int) -> None:
+    def __init__(self, model: PreTrainedModel, wiring: Wiring, n_heads: int) -> None:
         self._model, self._wiring, self._n_heads = model, wiring, n_heads
 
     def _projection(self, layer: int) -> nn.Module:
         return self._model.get_submodule(self._wiring.output_projection[layer])
 
-    def W_O(self, layer: int) -> Tensor:
+    def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
         """[head d_head d_model]: what each head's z is multiplied with to give its write."""
         projection = self._projection(layer)
         transposed = not hasattr(projection, "in_features")
-        return head_slices(projection.weight.detach(), self._n_heads, transposed=transposed)
+        return head_slices(weight_of(projection).detach(), self._n_heads, transposed=transposed)
 
-    def b_O(self, layer: int) -> Tensor:
+    def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
         """[d_model]: the output projection's bias, zeros where there is none; it belongs to no head."""
         projection = self._projection(layer)
-        if projection.bias is not None:
+        if isinstance(projection.bias, Tensor):
             return projection.bias.detach()
-        return torch.zeros(self.W_O(layer).shape[-1], dtype=projection.weight.dtype, device=projection.weight.device)
+        weight = weight_of(projection)
+        return torch.zeros(self.W_O(layer).shape[-1], dtype=weight.dtype, device=weight.device)
 
-    def W_U(self) -> Tensor:
+    def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
         """[d_model d_vocab]: the unembedding."""
-        return self._model.get_submodule(self._wiring.unembed).weight.detach().T
+        return weight_of(self._model.get_submodule(self._wiring.unembed)).detach().T

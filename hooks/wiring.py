@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from einops import rearrange
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from hooks.architectures.base import Architecture
 from hooks.conventions import CONVENTIONS, Blueprint, first
 from hooks.discover import discover
 from hooks.errors import ModelError
+from hooks.projections import in_features, out_features
 from hooks.sites import Site
 
 Side = Literal["in", "out"]
@@ -106,17 +106,7 @@ def blueprint_of(family: str) -> Blueprint:
     return CONVENTIONS
 
 
-def in_features(module: nn.Module) -> int:
-    """Input width of a Linear or a Conv1D (whose weight is [in, out])."""
-    return int(module.in_features) if hasattr(module, "in_features") else int(module.weight.shape[0])
-
-
-def out_features(module: nn.Module) -> int:
-    """Output width of a Linear or a Conv1D."""
-    return int(module.out_features) if hasattr(module, "out_features") else int(module.weight.shape[1])
-
-
-def find_layers(model: nn.Module, n_layers: int) -> tuple[str, nn.ModuleList]:
+def find_layers(model: PreTrainedModel, n_layers: int) -> tuple[str, nn.ModuleList]:
     """Path and list of the decoder's blocks: the only list of `n_layers` equal modules that hold attention."""
     found = []
     for path, module in model.named_modules():
@@ -126,13 +116,13 @@ def find_layers(model: nn.Module, n_layers: int) -> tuple[str, nn.ModuleList]:
                 found.append((path, module))
     if len(found) != 1:
         raise ModelError(
-            f"found {len(found)} stacks of {n_layers} blocks with attention in {type(model).__name__}; one is expected.",
+            f"{type(model).__name__} has {len(found)} stacks of {n_layers} blocks with attention; one is expected.",
             "This version opens decoder language models with one stack.",
         )
     return found[0]
 
 
-def wire(model: nn.Module, family: str, n_layers: int, n_heads: int) -> tuple[Wiring, Sizes]:
+def wire(model: PreTrainedModel, family: str, n_layers: int, n_heads: int) -> tuple[Wiring, Sizes]:
     """Ports of every site that names alone can find, and the sizes read on the way. Raises ModelError."""
     blueprint = blueprint_of(family)
     stack_path, stack = find_layers(model, n_layers)
@@ -158,7 +148,7 @@ def wire(model: nn.Module, family: str, n_layers: int, n_heads: int) -> tuple[Wi
     return wiring, sizes
 
 
-def _model_ports(model: nn.Module, decoder_path: str, blueprint: Blueprint) -> dict[Site, Port]:
+def _model_ports(model: PreTrainedModel, decoder_path: str, blueprint: Blueprint) -> dict[Site, Port]:
     decoder = model.get_submodule(decoder_path)
     children = [name for name, _ in decoder.named_children()]
     prefix = f"{decoder_path}." if decoder_path else ""
@@ -170,7 +160,7 @@ def _model_ports(model: nn.Module, decoder_path: str, blueprint: Blueprint) -> d
     return ports
 
 
-def _path_of(model: nn.Module, wanted: nn.Module | None) -> str:
+def _path_of(model: PreTrainedModel, wanted: nn.Module | None) -> str:
     for path, module in model.named_modules():
         if module is wanted:
             return path
@@ -222,7 +212,7 @@ class _Names:
             q=inside(attention, blueprint.q),
             k=inside(attention, blueprint.k),
             v=inside(attention, blueprint.v),
-            packed=packed and (packed, dict(blueprint.packed)[packed.rpartition(".")[2]]),
+            packed=(packed, dict(blueprint.packed)[packed.rpartition(".")[2]]) if packed else None,
             o=o,
             mlp=mlp and f"{path}.{mlp}",
             gate=inside(mlp, blueprint.gate),
@@ -232,7 +222,7 @@ class _Names:
             norms=tuple(f"{path}.{name}" for name in children if any(word in name.lower() for word in NORM_WORDS)),
         )
 
-    def sizes(self, model: nn.Module, n_heads: int) -> Sizes:
+    def sizes(self, model: PreTrainedModel, n_heads: int) -> Sizes:
         o, down = model.get_submodule(self.o), model.get_submodule(self.down)
         d_head = in_features(o) // n_heads
         if self.k is not None:
@@ -243,12 +233,12 @@ class _Names:
             n_kv = n_heads
         if d_head * n_heads != in_features(o) or n_kv < 1 or n_heads % n_kv:
             raise ModelError(
-                f"{self.o} reads {in_features(o)} features, which {n_heads} heads over {n_kv} key/value heads do not fit.",
+                f"{self.o} reads {in_features(o)} features: {n_heads} heads over {n_kv} key/value heads do not fit.",
                 "The config and the weights disagree.",
             )
         return Sizes(n_heads, n_kv, d_head, out_features(o), in_features(down))
 
-    def ports(self, model: nn.Module, sizes: Sizes) -> dict[str, Port]:
+    def ports(self, model: PreTrainedModel, sizes: Sizes) -> dict[str, Port]:
         """Ports of the sites that have one possible place."""
         ports = {
             "resid_pre": Port(self.block, "in"),
@@ -295,17 +285,3 @@ class _Names:
         # The block keeps its own reference to the tensor that enters the second norm, to add the MLP's write to it.
         reads = [*self.norms, *([self.mlp] if self.mlp else [])]
         return tuple(Port(path, "in", in_place=True) for path in reads)
-
-
-def head_slices(weight: Tensor, n_heads: int, *, transposed: bool) -> Tensor:
-    """An output projection's weight split by head: [head d_head d_model]. Linear stores [out, in], Conv1D [in, out]."""
-    if transposed:
-        return rearrange(weight, "(head d_head) d_model -> head d_head d_model", head=n_heads)
-    return rearrange(weight, "d_model (head d_head) -> head d_head d_model", head=n_heads)
-
-
-def head_writes(projection: nn.Module, z: Tensor) -> Tensor:
-    """What each head writes, [batch pos head d_model], from z [batch pos head d_head]; the bias belongs to no head."""
-    transposed = not hasattr(projection, "in_features")
-    w_o = head_slices(projection.weight, z.shape[-2], transposed=transposed)
-    return torch.einsum("bqhd,hdm->bqhm", z, w_o)

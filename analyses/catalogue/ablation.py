@@ -196,12 +196,13 @@ def _together(params: Params, bench: Bench) -> Findings:
     bench.step(2, 3, "comparing distributions and attention")
     kl = next(m for m, item in enumerate(metrics) if item.name == "kl")
     about = f"{metric.title} after removing the parts together, minus before"
-    keep = {"per_prompt": params.per_prompt}
     grids = (
-        *averaged("effect", measured.cells[0, 0] - measured.clean[0], (), {}, metric.unit, baseline=0.0, about=about, **keep),
-        *averaged("metric_clean", measured.clean[0], (), {}, metric.unit, about=f"{metric.title} of the clean run", **keep),
+        *averaged("effect", measured.cells[0, 0] - measured.clean[0], (), {}, metric.unit, baseline=0.0,
+                  about=about, per_prompt=params.per_prompt),
+        *averaged("metric_clean", measured.clean[0], (), {}, metric.unit,
+                  about=f"{metric.title} of the clean run", per_prompt=params.per_prompt),
         *averaged("kl", measured.cells[kl, 0], (), {}, "nat", baseline=0.0,
-                  about="KL divergence of the ablated from the clean distribution", **keep),
+                  about="KL divergence of the ablated from the clean distribution", per_prompt=params.per_prompt),
         *_distributions(bench, clean["logits"], changed["logits"]),
         _pattern_shift(bench, clean, changed),
     )  # fmt: skip

@@ -19,7 +19,7 @@ from analyses.analysis import Analysis, Findings
 from analyses.averages import averaged
 from analyses.bench import Bench
 from analyses.experiment import Experiment
-from analyses.grid import Grid
+from analyses.grid import Coord, Grid
 from analyses.phrases import prompts_in_words
 from hooks.errors import InputError
 from hooks.plan import CapturePlan
@@ -72,7 +72,7 @@ def compute(params: Params, bench: Bench) -> Findings:
     probs = (at / params.temperature).softmax(-1).double()
     ids = probs.mean(0).topk(min(params.top_k, probs.shape[-1])).indices
     tokens = display(bench.model.tokenizer, ids.tolist())
-    coords = {"rank": tuple(range(len(ids))), "token": tokens}
+    coords: dict[str, tuple[Coord, ...]] = {"rank": tuple(range(len(ids))), "token": tokens}
     about = f"at position {params.position}, temperature {params.temperature:g}"
     grids = (
         *averaged("prob", probs[:, ids].cpu().numpy(), ("rank",), coords, "prob", about=f"probability {about}",
@@ -94,7 +94,7 @@ def _surprisal_grids(logits: Tensor, batch: TokenBatch, *, per_prompt: bool) -> 
         ids = batch.ids[prompt, :length].to(logits.device)
         values[prompt, : length - 1] = surprisal(logits[prompt, :length], ids).cpu().numpy()
         valid[prompt, : length - 1] = True
-    labels = {"token": batch.strings[0][1:]} if len(batch) == 1 else {}
+    labels: dict[str, tuple[Coord, ...]] = {"token": batch.strings[0][1:]} if len(batch) == 1 else {}
     coords = {"pos": tuple(range(1, width)), **labels}
     about = "−log p of each token given those before it; the first token has none"
     mask = None if valid.all() else valid

@@ -1,0 +1,43 @@
+"""A projection seen from outside: its widths, and its weight split by head. Linear and Conv1D alike."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """A projection's weight."""
+    return cast(Tensor, module.weight)
+
+
+def in_features(module: nn.Module) -> int:
+    """Input width of a Linear or a Conv1D (whose weight is [in, out])."""
+    return weight_of(module).shape[1 if hasattr(module, "in_features") else 0]
+
+
+def out_features(module: nn.Module) -> int:
+    """Output width of a Linear or a Conv1D."""
+    return weight_of(module).shape[0 if hasattr(module, "in_features") else 1]
+
+
+def head_slices(
+    weight: Float[Tensor, "rows columns"], n_heads: int, *, transposed: bool
+) -> Float[Tensor, "head d_head d_model"]:
+    """An output projection's weight split by head: [head d_head d_model]. Linear stores [out, in], Conv1D [in, out]."""
+    if transposed:
+        return rearrange(weight, "(head d_head) d_model -> head d_head d_model", head=n_heads)
+    return rearrange(weight, "d_model (head d_head) -> head d_head d_model", head=n_heads)
+
+
+def head_writes(
+    projection: nn.Module, z: Float[Tensor, "batch pos head d_head"]
+) -> Float[Tensor, "batch pos head d_model"]:
+    """What each head writes, [batch pos head d_model], from z [batch pos head d_head]; the bias belongs to no head."""
+    transposed = not hasattr(projection, "in_features")
+    w_o = head_slices(weight_of(projection), z.shape[-2], transposed=transposed)
+    return torch.einsum("bqhd,hdm->bqhm", z, w_o)
