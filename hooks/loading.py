@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from hooks.errors import ModelError
@@ -169,7 +170,8 @@ def _from_pretrained(where: str | Path, name: str, **options: Any) -> PreTrained
 def _finish(
     name: str, model: PreTrainedModel, tokenizer: Any, device: torch.device, weights: str, source: str
 ) -> Loaded:
-    return Loaded(name, model.to(device), tokenizer, weights, hash_tokenizer(tokenizer), source)
+    cast(nn.Module, model).to(device)
+    return Loaded(name, model, tokenizer, weights, hash_tokenizer(tokenizer), source)
 
 
 def _short(error: Exception) -> str:

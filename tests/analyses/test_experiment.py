@@ -70,7 +70,7 @@ def test_a_malformed_experiment_names_the_wrong_field(fields, message):
 
 
 def test_a_missing_prompt_set_is_asked_for_by_name():
-    with pytest.raises(InputError, match="needs inputs.clean"):
+    with pytest.raises(InputError, match=r"needs inputs\.clean"):
         changed(inputs={})
 
 
@@ -92,5 +92,6 @@ def test_every_analysis_has_a_source_and_describes_itself_in_a_sentence():
 def test_sentences_name_parts_as_a_reader_would():
     params = {"at": ["L23.z[head=3]", "L5.mlp_out", {"kind": "mean", "at": "L2.attn_out[pos=last]"}]}
     assert sentence(changed(params=params)) == (
-        "Zero head 23.3 and MLP 5, mean-ablate attention 2 at last on 1 prompt; measure logit(‘ Mary’) − logit(‘ John’)."
+        "Zero head 23.3 and MLP 5, mean-ablate attention 2 at last on 1 prompt; "
+        "measure logit(‘ Mary’) − logit(‘ John’)."
     )
