@@ -1,10 +1,10 @@
-"""What an opened model is, in values that print: its info, a batch to probe it with, its summary."""
+"""What an opened model is, in values that print: its info, a batch to probe it with, its proof."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -14,12 +14,10 @@ from hooks.choose import Blocks
 from hooks.info import ModelInfo
 from hooks.loading import Loaded
 from hooks.projections import weight_of
+from hooks.proof import Proof
 from hooks.sites import SITES, Site
 from hooks.tokens import TokenBatch, pad
 from hooks.wiring import Sizes
-
-if TYPE_CHECKING:
-    from hooks.model import Instrumented
 
 PROBE_LENGTHS = (6, 4)
 PROBE_SEED = 20
@@ -80,9 +78,9 @@ def describe(loaded: Loaded, sizes: Sizes, blocks: Blocks, seen: Mapping[int, At
     )
 
 
-def summary(model: Instrumented) -> dict[str, Any]:
-    """Everything the model page shows, as plain JSON values."""
-    rows = [
+def site_rows(proof: Proof) -> list[dict[str, Any]]:
+    """The proof as rows of plain JSON values, in the order of the vocabulary."""
+    return [
         {
             "site": row.name,
             "axes": list(SITES[row.name].axes),
@@ -93,23 +91,5 @@ def summary(model: Instrumented) -> dict[str, Any]:
             "check": row.check,
             "reason": row.reason,
         }
-        for row in model.proof.rows
+        for row in proof.rows
     ]
-    return {
-        "name": model.name,
-        "info": model.info.model_dump(mode="json"),
-        "parity": {
-            "exact": model.proof.exact,
-            "error": model.proof.parity,
-            "identity": model.proof.identity,
-            "reference": "the unhooked model with eager attention",
-        },
-        "sites": rows,
-        "hash": model.hash,
-        "tokenizer_hash": model.tokenizer_hash,
-        "tokenizer": type(model.tokenizer).__name__ if model.tokenizer is not None else "none",
-        "source": model.source,
-        "attention": "workbench (eager numerics)",
-        "versions": versions(),
-        "warnings": list(model.warnings),
-    }

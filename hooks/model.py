@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from hooks import attention
 from hooks.activations import Activations
 from hooks.choose import choose_writes
-from hooks.describe import describe, probe, summary
+from hooks.describe import describe, probe, site_rows, versions
 from hooks.errors import SiteMissing
 from hooks.interventions import Intervention
 from hooks.loading import Loaded, hash_state, hash_tokenizer, load
@@ -153,7 +153,24 @@ class Instrumented:
 
     def summary(self) -> dict[str, Any]:
         """Sizes, proof and provenance as plain JSON values: what the model page and `workbench check` show."""
-        return summary(self)
+        return {
+            "name": self.name,
+            "info": self.info.model_dump(mode="json"),
+            "parity": {
+                "exact": self.proof.exact,
+                "error": self.proof.parity,
+                "identity": self.proof.identity,
+                "reference": "the unhooked model with eager attention",
+            },
+            "sites": site_rows(self.proof),
+            "hash": self.hash,
+            "tokenizer_hash": self.tokenizer_hash,
+            "tokenizer": type(self.tokenizer).__name__ if self.tokenizer is not None else "none",
+            "source": self.source,
+            "attention": "workbench (eager numerics)",
+            "versions": versions(),
+            "warnings": list(self.warnings),
+        }
 
 
 def open_model(
