@@ -13,6 +13,7 @@ from analyses.analysis import analysis_named, normalised
 from analyses.bench import Bench
 from analyses.experiment import Experiment
 from analyses.result import Provenance, Result
+from hooks.attention import IMPLEMENTATION
 from hooks.describe import versions
 
 
@@ -35,7 +36,7 @@ def run_experiment(experiment: Experiment, bench: Bench) -> Result:
         versions=versions(),
         device=str(model.device),
         dtype=model.info.dtype,
-        attention="workbench (eager numerics)",
+        attention=IMPLEMENTATION,
         source=model.source,
         seed=complete.seed,
         started=started.isoformat(timespec="seconds"),

@@ -19,6 +19,8 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 NAME = "workbench"
+# How results name the kernel that made them.
+IMPLEMENTATION = "workbench (eager numerics)"
 
 
 @dataclass(frozen=True)

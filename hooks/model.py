@@ -167,7 +167,7 @@ class Instrumented:
             "tokenizer_hash": self.tokenizer_hash,
             "tokenizer": type(self.tokenizer).__name__ if self.tokenizer is not None else "none",
             "source": self.source,
-            "attention": "workbench (eager numerics)",
+            "attention": attention.IMPLEMENTATION,
             "versions": versions(),
             "warnings": list(self.warnings),
         }
