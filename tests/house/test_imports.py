@@ -1,0 +1,31 @@
+"""Who may import whom: the contracts of pyproject.toml, checked as `lint-imports` checks them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_import_contracts_hold() -> None:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_importing_the_packages_has_no_side_effects(tmp_path: Path) -> None:
+    """No file, no registration with transformers and no environment variable comes from an import."""
+    code = """
+import os
+before = dict(os.environ)
+import workbench.api, workbench.app, workbench.cli
+from transformers import AttentionInterface
+assert dict(os.environ) == before or set(os.environ) - set(before) <= {"KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK", "TORCHINDUCTOR_CACHE_DIR"}
+assert not [name for name in AttentionInterface() if "workbench" in name], "an attention function was registered"
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={"PATH": "", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
