@@ -1,0 +1,81 @@
+"""Run one request with the open models of an engine; the answer goes to disk, where every process finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analyses.bench import Progress
+from analyses.execute import run_experiment
+from analyses.experiment import Experiment
+from hooks.plan import CapturePlan
+from workbench.bench import CachedBench
+from workbench.cache import Store
+from workbench.engines.opened import OpenModels
+from workbench.known import KnownModels
+from workbench.requests import CaptureRequest, ExperimentRequest, OpenRequest, Request
+from workbench.results import Results
+from workbench.settings import Settings
+
+Report = Callable[[Progress], None]
+STORE, RESULTS = "store", "results"
+CAPTURED = "clean"
+"""The name under which a capture's prompts are known to edits that copy from them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Desk:
+    """What an engine works with: where answers go, and the models it keeps open."""
+
+    settings: Settings
+    store: Store
+    results: Results
+    models: OpenModels
+
+    @classmethod
+    def of(cls, settings: Settings) -> Desk:
+        """The desk of a workspace folder, with no model open yet."""
+        store = Store(settings.workspace_dir / STORE, settings.store_limit_bytes)
+        results = Results(settings.workspace_dir / RESULTS)
+        return cls(settings, store, results, OpenModels(settings, KnownModels(settings)))
+
+
+def execute(request: Request, desk: Desk, report: Report) -> bool:
+    """Answer a request; gives whether the answer was there already, so that no forward pass ran.
+
+    report: called between forward passes; what it raises (Cancelled) ends the run. Raises WorkbenchError.
+    """
+
+    def step(sentence: str) -> None:
+        report(Progress(0, 0, sentence))
+
+    model, was_open = desk.models.get(request.model, step)
+    if isinstance(request, OpenRequest):
+        return was_open
+    summary = desk.models.summary(request.model)
+
+    def bench(experiment: Experiment) -> CachedBench:
+        budget = desk.settings.budget_bytes
+        return CachedBench(model, experiment, store=desk.store, summary=summary, progress=report, budget_bytes=budget)
+
+    if isinstance(request, CaptureRequest):
+        return _capture(request, bench(_inputs(request)))
+    return _run(request, bench(request.experiment), desk.results)
+
+
+def _capture(request: CaptureRequest, bench: CachedBench) -> bool:
+    bench.step(0, 1, f"reading {len(bench.batch(CAPTURED))} prompts")
+    bench.store_capture(CAPTURED, CapturePlan.of(*request.sites), request.edits)
+    return bench.from_cache
+
+
+def _run(request: ExperimentRequest, bench: CachedBench, results: Results) -> bool:
+    if results.has(request.id):
+        return True
+    results.put(run_experiment(request.experiment, bench))
+    return bench.from_cache
+
+
+def _inputs(request: CaptureRequest) -> Experiment:
+    """The prompts of a capture in the form in which a bench takes them."""
+    return Experiment(model=request.model, inputs={CAPTURED: request.inputs}, analysis="capture")

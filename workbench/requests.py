@@ -1,0 +1,72 @@
+"""What a door may ask an engine for: open a model, capture activations, run an experiment. Frozen values with ids."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator
+
+from analyses.experiment import Experiment
+from hooks.interventions import Intervention, parse_intervention
+from hooks.prompts import PromptSet
+from hooks.reference import ModelRef
+from hooks.sites import Site
+from hooks.spec import Spec, digest
+
+
+class OpenRequest(Spec):
+    """Open a model and prove it."""
+
+    kind: Literal["open"] = "open"
+    model: ModelRef
+
+    @property
+    def id(self) -> str:
+        return digest(self.model_dump(mode="json"))
+
+
+class CaptureRequest(Spec):
+    """Capture sites of a model on prompts, under edits (none for the clean run).
+
+    sites: one text per site; `L*.pattern` stands for the site at every layer.
+    """
+
+    kind: Literal["capture"] = "capture"
+    model: ModelRef
+    inputs: PromptSet
+    sites: tuple[str, ...]
+    edits: tuple[SerializeAsAny[Intervention], ...] = ()
+
+    @field_validator("edits", mode="before")
+    @classmethod
+    def _edits(cls, value: Any) -> Any:
+        return tuple(parse_intervention(edit) for edit in value)
+
+    @field_validator("sites")
+    @classmethod
+    def _known(cls, sites: tuple[str, ...]) -> tuple[str, ...]:
+        for text in sites:
+            Site.parse(text.replace("L*.", "L0."))
+        return tuple(sorted(set(sites)))
+
+    @property
+    def id(self) -> str:
+        return digest(self.model_dump(mode="json"))
+
+
+class ExperimentRequest(Spec):
+    """Run an experiment; give it `normalised`, so that its id is the experiment's own."""
+
+    kind: Literal["experiment"] = "experiment"
+    experiment: Experiment = Field()
+
+    @property
+    def id(self) -> str:
+        return self.experiment.id
+
+    @property
+    def model(self) -> ModelRef:
+        return self.experiment.model
+
+
+Request = OpenRequest | CaptureRequest | ExperimentRequest

@@ -1,0 +1,112 @@
+"""Page state and the query string: what matters is in the address, so a link shows the same thing elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from pydantic import Field, ValidationError, field_validator
+
+from hooks.errors import SpecError
+from hooks.interventions import KINDS, Intervention, parse_intervention
+from hooks.prompts import PromptSet, Special
+from hooks.sites import Part
+from hooks.spec import Spec
+
+IOI = "When Mary and John went to the store, John gave a drink to"
+
+
+class State(Spec):
+    """Everything a page needs to show the same thing again. Fields equal to their default are left out of the address."""
+
+    model: str = "smollm2-135m"
+    prompt: str = IOI
+    answer: str = " Mary"
+    foil: str = " John"
+    special: Special = "model"
+    plain: bool = False
+    # attention
+    layer: int | None = Field(default=None, ge=0)
+    head: int | None = Field(default=None, ge=0)
+    score: str = "induction"
+    sort: str = "layer"
+    least: float = 0.0
+    hide_first: bool = False
+    flip: bool = False
+    tab: str = "pattern"
+    average: str = "none"
+    token: int | None = Field(default=None, ge=0)
+    column: bool = False
+    # prompt
+    position: int | None = Field(default=None, ge=0)
+    temperature: float = Field(default=1.0, gt=0.0, le=100.0)
+    top_k: int = Field(default=10, ge=1, le=1000)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    # ablation: edits as kind:part, joined by ';'
+    edits: str = ""
+    kind: str = "zero"
+    over: str = "head"
+    metric: str = "logit_diff"
+    where: int | None = Field(default=None, ge=0)
+    within: int | None = Field(default=None, ge=0)
+    # results
+    open: str = ""
+    beside: str = ""
+    find: str = ""
+    saved: bool = False
+
+    @field_validator("kind")
+    @classmethod
+    def _kind(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(f"'{kind}' is not a kind of edit")
+        return kind
+
+    def interventions(self) -> tuple[Intervention, ...]:
+        """The edits in the tray, in the order in which they were added. Raises SpecError for an unreadable one."""
+        return tuple(_edit(text) for text in self.edits.split(";") if text)
+
+    def inputs(self) -> PromptSet:
+        """The prompt set named `clean` that this state describes."""
+        answers: dict[str, Any] = {"answers": (self.answer,)} if self.answer else {}
+        if self.foil and self.answer:
+            answers["foils"] = (self.foil,)
+        return PromptSet(prompts=(self.prompt,), special=self.special, plain_text=self.plain, **answers)
+
+
+def _edit(text: str) -> Intervention:
+    kind, separator, part = text.partition(":")
+    if not separator:
+        raise SpecError(f"'{text}' is not an edit.", "Edits are written as zero:L3.z[head=5].")
+    return parse_intervention({"kind": kind, "at": Part.parse(part)})
+
+
+def edits_text(edits: tuple[Intervention, ...]) -> str:
+    """The form in which `State.edits` holds edits."""
+    return ";".join(f"{edit.kind}:{edit.at}" for edit in edits)
+
+
+def read(search: str | None) -> State:
+    """The state in a query string. Unknown or malformed fields fall back to their defaults: a stale link still opens."""
+    given = dict(parse_qsl((search or "").lstrip("?"), keep_blank_values=True))
+    given = {key: value for key, value in given.items() if key in State.model_fields}
+    try:
+        return State.model_validate(given)
+    except ValidationError as error:
+        wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
+        return State.model_validate({key: value for key, value in given.items() if key not in wrong})
+
+
+def write(state: State) -> str:
+    """The query string of a state, with a leading '?'; the default state gives an empty one."""
+    fields = {}
+    for name, field in State.model_fields.items():
+        value = getattr(state, name)
+        if value != field.default:
+            fields[name] = "" if value is None else (str(int(value)) if isinstance(value, bool) else str(value))
+    return f"?{urlencode(fields)}" if fields else ""
+
+
+def change(search: str | None, **fields: Any) -> str:
+    """The query string with some fields changed."""
+    return write(State.model_validate({**read(search).model_dump(), **fields}))

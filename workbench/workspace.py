@@ -1,0 +1,284 @@
+"""Workspace: the folder with the store, results and jobs, and the engine that works on it. What every door talks to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from analyses.analysis import normalised
+from analyses.grid import Grid
+from analyses.result import Result
+from hooks.errors import ModelError, StoreError
+from hooks.plan import CapturePlan
+from hooks.prompts import PromptSet
+from hooks.reference import ModelRef
+from hooks.tokens import TokenBatch
+from workbench.cache import Store, StoredActivations
+from workbench.cache.key import ModelFacts, capture_key
+from workbench.engines.base import Engine, title, urgency
+from workbench.engines.runner import partial_path
+from workbench.grids import StoredGrids
+from workbench.jobs import KEPT_ROWS, TABLE, Job, JobTable, NewJob
+from workbench.known import KnownModels
+from workbench.requests import CaptureRequest, ExperimentRequest, Request
+from workbench.results import ResultCard, Results
+from workbench.settings import Settings
+
+EngineName = Literal["worker", "inline"]
+POLL_SECONDS = 0.02
+ORPHANS_SECONDS = 2.0
+OLD_SECONDS = 60.0
+
+
+class Workspace:
+    """A workspace folder in use. All methods may be called from several threads."""
+
+    def __init__(self, settings: Settings, engine: EngineName, locks: _Locks) -> None:
+        """Use `open`."""
+        self.settings = settings
+        self._locks = locks
+        self._folder = settings.workspace_dir
+        self._table = JobTable(self._folder / TABLE)
+        self._known = KnownModels(settings)
+        self.store = Store(self._folder / "store", settings.store_limit_bytes)
+        self._results = Results(self._folder / "results")
+        self._table.fail_orphans(locks.is_alive)
+        self._engine: Engine = _engine(engine, settings, self._table, locks.owner)
+
+    @classmethod
+    def open(cls, settings: Settings, *, engine: EngineName = "worker", exclusive: bool = True) -> Workspace:
+        """The workspace in `settings.workspace_dir`, made where it is not there yet.
+
+        exclusive: be the only one of its kind, as the app is; others may look and compute beside it. Raises StoreError
+        that names the other process, or for a folder that cannot be written.
+        """
+        locks = _Locks(settings.workspace_dir, exclusive)
+        try:
+            return cls(settings, engine, locks)
+        except StoreError:
+            locks.release()
+            raise
+
+    # -- jobs
+
+    def submit(self, request: Request, *, session: str = "", priority: int = 0) -> Job:
+        """Ask for something; gives the job at once, perhaps done already.
+
+        An identical request that waits or runs is joined; one whose answer is on disk is done, with `from_cache`.
+        priority: outweighs the urgency that the kind of request has by itself. Raises SpecError, InputError,
+        SiteMissing for what can be seen to be wrong without the model.
+        """
+        if isinstance(request, ExperimentRequest):
+            request = ExperimentRequest(experiment=normalised(request.experiment))
+        new = NewJob(
+            id=request.id,
+            kind=request.kind,
+            title=title(request),
+            request=request.model_dump(mode="json"),
+            owner=self._locks.owner,
+            session=session,
+            priority=urgency(request, priority),
+        )
+        if self._answered(request):
+            return self._table.add_done(new)
+        self._table.fail_orphans(self._locks.is_alive)
+        job = self._table.add(new)
+        self._engine.wake()
+        return job
+
+    def _answered(self, request: Request) -> bool:
+        if isinstance(request, ExperimentRequest):
+            return self._results.has(request.id)
+        if isinstance(request, CaptureRequest):
+            try:
+                return self.capture(request) is not None
+            except ModelError:  # not on this machine yet: the engine will fetch it
+                return False
+        return False
+
+    def job(self, job_id: str) -> Job | None:
+        """The job of a request's id, or None."""
+        return self._table.get(job_id)
+
+    def jobs(self, *, active: bool = False, limit: int = KEPT_ROWS) -> list[Job]:
+        """The jobs, newest first, at most `limit`; only those that wait or run when `active`."""
+        return self._table.all(active=active, limit=limit)
+
+    def cancel(self, job_id: str, *, session: str = "") -> None:
+        """Stop waiting for a job. It stops at its next step unless other sessions wait for it too.
+
+        A session that did not ask for the job changes nothing; without a session it stops for everybody.
+        """
+        if self._table.cancel(job_id, session):
+            self._engine.stop_soon(job_id)
+
+    def partial(self, job_id: str) -> Grid | None:
+        """What a running sweep has so far: a grid whose missing cells are not `valid`. None before there is any."""
+        path = partial_path(self._folder, job_id)
+        try:
+            return next(iter(StoredGrids(path).values()), None)
+        except StoreError:  # none yet, or the sweep has just finished and its result is there
+            return None
+
+    def wait(self, job_id: str, on_progress: Callable[[Job], None] | None = None) -> Job:
+        """The job when it has ended, however it ended; `on_progress` is told whenever something about it changes.
+
+        Raises StoreError for an unknown job.
+        """
+        shown: Job | None = None
+        checked = time.monotonic()
+        while True:
+            job = self._table.get(job_id)
+            if job is None:
+                raise StoreError(f"there is no job {job_id}.", "Submit the request again.")
+            if on_progress is not None and job != shown:
+                on_progress(job)
+                shown = job
+            if not job.active:
+                return job
+            if time.monotonic() - checked > ORPHANS_SECONDS:
+                self._table.fail_orphans(self._locks.is_alive)
+                checked = time.monotonic()
+            time.sleep(POLL_SECONDS)
+
+    # -- models and activations
+
+    def summary(self, model: ModelRef | str) -> dict[str, Any] | None:
+        """The summary of a model that was opened before and has not changed; None: submit an OpenRequest."""
+        return self._known.summary(ModelRef.model_validate(model))
+
+    def tokens(self, model: ModelRef | str, inputs: PromptSet) -> TokenBatch:
+        """The prompts as the model will get them, without the model. Raises InputError, ModelError."""
+        return self._known.tokens(ModelRef.model_validate(model), inputs)
+
+    def capture(self, request: CaptureRequest) -> StoredActivations | None:
+        """The captured activations; None where they are not there yet: submit the request.
+
+        Raises InputError for prompts that cannot be used, SiteMissing for a site that the model does not have,
+        ModelError for an unknown model.
+        """
+        summary = self.summary(request.model)
+        if summary is None:
+            return None
+        facts = ModelFacts(summary)
+        batch = self.tokens(request.model, request.inputs)
+        sites = CapturePlan.of(*request.sites).resolve(facts.info).sites
+        sources = {source: batch for edit in request.edits for source in edit.sources}
+        return self.store.find(capture_key(facts, batch, sites, request.edits, sources))
+
+    # -- results
+
+    def result(self, result_id: str) -> Result | None:
+        """A result that was computed and not deleted, or None."""
+        return self._results.get(result_id)
+
+    def results(self, *, deleted: bool = False) -> list[ResultCard]:
+        """Cards of the results, newest first; with `deleted`, of those in the bin."""
+        return self._results.cards(deleted=deleted)
+
+    def keep(self, result_id: str, note: str | None = None) -> None:
+        """Mark a result as saved, with a note. Raises StoreError when it is not there."""
+        self._results.keep(result_id, note)
+
+    def delete(self, result_id: str) -> None:
+        """Move a result to the bin. Raises StoreError when it is not there."""
+        self._results.delete(result_id)
+
+    def restore(self, result_id: str) -> None:
+        """Bring a result back from the bin. Raises StoreError when it is not there."""
+        self._results.restore(result_id)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong with stored files since the workspace was opened, one sentence each."""
+        return (*self.store.warnings, *self._results.warnings)
+
+    def close(self) -> None:
+        """Stop the engine; unfinished jobs fail, saying that the app was closed."""
+        # First the table: a job that is not running any more there is one that stops at its next step.
+        self._table.close_owner(self._locks.owner)
+        self._engine.close()
+        self._locks.release()
+
+
+def _engine(name: EngineName, settings: Settings, table: JobTable, owner: str) -> Engine:
+    if name == "worker":
+        from workbench.engines.worker import WorkerEngine
+
+        return WorkerEngine(settings, table, owner)
+    from workbench.engines.execute import Desk
+    from workbench.engines.inline import InlineEngine
+    from workbench.engines.runner import Runner
+
+    return InlineEngine(Runner(Desk.of(settings), table, owner))
+
+
+class _Locks:
+    """Who uses a workspace folder: one lock file per workspace object, which the system frees when its process dies."""
+
+    def __init__(self, folder: Path, exclusive: bool) -> None:
+        self.owner = uuid.uuid4().hex
+        self._folder = folder / "owners"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._app = FileLock(folder / "app.lock", timeout=0) if exclusive else None
+            self._record = folder / "app.json"
+            if self._app is not None:
+                self._app.acquire()
+                self._record.write_text(json.dumps({"pid": os.getpid()}), "utf-8")
+            self._own = FileLock(self._folder / f"{self.owner}.lock", timeout=0)
+            self._own.acquire()
+            self._remove_old()
+        except Timeout as error:
+            raise StoreError(
+                f"the workspace {folder} is in use by process {self._other()}.",
+                "Close the other app, or choose another folder with --workspace.",
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"the workspace {folder} cannot be used: {error.strerror or error}.",
+                "Choose a folder that can be written, with --workspace.",
+            ) from error
+
+    def _remove_old(self) -> None:
+        """Remove the lock files of processes that were killed; young ones may be about to be locked."""
+        for path in self._folder.glob("*.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > OLD_SECONDS:
+                    self.is_alive(path.stem)
+
+    def _other(self) -> str:
+        try:
+            return str(json.loads(self._record.read_text("utf-8"))["pid"])
+        except (OSError, ValueError, KeyError):
+            return "unknown"
+
+    def is_alive(self, owner: str) -> bool:
+        """Whether the workspace object called `owner` is still in use, in whatever process."""
+        if owner == self.owner:
+            return True
+        path = self._folder / f"{owner}.lock"
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except Timeout:
+            return True
+        path.unlink(missing_ok=True)
+        return False
+
+    def release(self) -> None:
+        """Let go of the folder."""
+        self._own.release()
+        (self._folder / f"{self.owner}.lock").unlink(missing_ok=True)
+        if self._app is not None:
+            self._app.release()
