@@ -1,0 +1,234 @@
+"""workbench analyses, new, run, export, replay: experiments and their results."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from analyses.analysis import Analysis, catalogue, normalised, sentence
+from analyses.experiment import Experiment, parse_experiment
+from analyses.grid import Grid
+from analyses.result import Result
+from hooks.errors import Cancelled, SpecError, StoreError, WorkbenchError, from_dict
+from workbench import api
+from workbench.cli.options import Device, Engine, Json, Place, Stored
+from workbench.cli.terminal import bar, note, say, say_json, show, table
+from workbench.export import CIRCUIT_FORMS, FORMS, export
+from workbench.export.json import result_json
+from workbench.models import DEFAULT
+from workbench.replay import compare
+from workbench.requests import ExperimentRequest
+from workbench.results import read_folder, write_folder
+from workbench.settings import Settings
+from workbench.workspace import Workspace
+
+ALL_FORMS = "|".join((*FORMS, *CIRCUIT_FORMS))
+SHOWN_CELLS = 5
+
+
+def register(app: typer.Typer) -> None:
+    app.command("analyses")(analyses)
+    app.command("new")(new)
+    app.command("run")(run)
+    app.command("export")(export_result)
+    app.command("replay")(replay)
+
+
+def analyses(json: Json = False) -> None:
+    """The catalogue: what can be computed, on which inputs, with which parameters.
+
+    Example: workbench analyses --json
+    """
+    entries = list(catalogue().values())
+    if json:
+        say_json([_described(entry) for entry in entries])
+        return
+    table(
+        ("name", "title", "inputs", "params"),
+        [(e.name, e.title, ", ".join(e.inputs) or "none", ", ".join(e.Params.model_fields)) for e in entries],
+    )
+
+
+def _described(entry: Analysis) -> dict[str, Any]:
+    plain = {name: getattr(entry, name) for name in ("name", "title", "summary", "source")}
+    return {**plain, "inputs": list(entry.inputs), "params": entry.Params.model_json_schema()}
+
+
+def new(
+    analysis: Annotated[str, typer.Argument(metavar="ANALYSIS", show_default=False)],
+    model: Annotated[str, typer.Option(help="The model it names.")] = DEFAULT,
+) -> None:
+    """A complete experiment on stdout, ready to run.
+
+    Example: workbench new next_token --model toy > experiment.json
+    """
+    say_json(api.example(analysis, model=model).to_json())
+
+
+def run(
+    experiment: Annotated[
+        str, typer.Argument(metavar="EXPERIMENT.json", help="A file, or - for stdin.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the result folder goes (results).", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result; no folder unless --out is given.")] = False,
+    engine: Engine = "local",
+    device: Device = None,
+    workspace: Place = None,
+) -> None:
+    """Run an experiment: progress on stderr, the result in a folder DIR/ID.
+
+    Example: workbench new next_token --model toy | workbench run - --json
+    """
+    require_local(engine)
+    settings = Settings.load(device=device, workspace_dir=workspace)
+    result = compute(normalised(_read(experiment)), settings)
+    folder = (out or Path("results")) / result.id
+    if out is not None or not json:
+        write_folder(result, folder)
+    if json:
+        sys.stdout.write(result_json(result))
+        return
+    _print_result(result)
+    say(f"result folder: {folder}")
+
+
+def require_local(engine: str) -> None:
+    """Raises SpecError for the engine that this version does not have."""
+    if engine == "ray":
+        raise SpecError("ray is an optional extra that this version does not have.", "Leave out --engine ray.")
+
+
+def compute(experiment: Experiment, settings: Settings) -> Result:
+    """The result of a normalised experiment, run in this process; the default workspace's store is used and filled."""
+    with bar("opening the model") as progress:
+        space = Workspace.open(settings, engine="inline", exclusive=False)
+        try:
+            job = space.submit(ExperimentRequest(experiment=experiment))
+            job = space.wait(job.id, lambda stage: show(progress, stage))
+            if job.state == "cancelled":
+                raise Cancelled("the run was cancelled.", "Run it again; what was computed is kept.")
+            if job.error is not None:
+                raise from_dict(job.error)
+            result = space.result(experiment.id)
+        finally:
+            space.close()
+    if result is None:
+        raise StoreError(f"result {experiment.id} is gone from the workspace.", "Run it again.")
+    return result
+
+
+def _read(path: str) -> Experiment:
+    """The experiment in a file or on stdin. Raises SpecError."""
+    if path == "-":
+        return parse_experiment(sys.stdin.buffer.read())
+    try:
+        return parse_experiment(Path(path).read_bytes())
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise SpecError(f"there is no file {path}.", f"`workbench new ablation > {path}` writes one.") from error
+
+
+def _print_result(result: Result) -> None:
+    say(sentence(result.experiment))
+    for warning in result.provenance.warnings:
+        note(f"warning: {warning}")
+    for grid in result.grids.values():
+        say()
+        _print_grid(grid)
+    made = result.provenance
+    say()
+    say(f"result {result.id}, {'from the cache' if made.from_cache else f'{made.seconds:.1f} s on {made.device}'}")
+
+
+def _print_grid(grid: Grid) -> None:
+    """A grid's name, axes and largest cells."""
+    axes = " × ".join(f"{dim} {len(grid.coords[dim])}" for dim in grid.dims)
+    say(f"{grid.name} [{grid.unit}]" + (f"  {axes}" if axes else ""))
+    rows = grid.top(SHOWN_CELLS)
+    form = "{:+.4g}" if grid.baseline is not None else "{:.4g}"
+    table((*grid.dims, grid.unit), [(*(row[dim] for dim in grid.dims), form.format(row["value"])) for row in rows])
+
+
+def find(result: str, settings: Settings) -> Result:
+    """The result in a folder, or of an id in the workspace. Raises SpecError where there is neither."""
+    folder = Path(result)
+    if folder.name == "result.json":
+        folder = folder.parent
+    if folder.is_dir():
+        return read_folder(folder)
+    space = Workspace.open(settings, engine="inline", exclusive=False)
+    try:
+        found = space.result(result)
+    except StoreError as error:
+        raise _no_result(result) from error
+    finally:
+        space.close()
+    if found is None:
+        raise _no_result(result)
+    return found
+
+
+def _no_result(result: str) -> WorkbenchError:
+    return SpecError(
+        f"'{result}' is no result folder and no result of the workspace.", "`workbench workspace list` shows the ids."
+    )
+
+
+def export_result(
+    result: Stored,
+    form: Annotated[str, typer.Option("--as", metavar=ALL_FORMS, help="The form of the file.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The file, a folder, or - for stdout (a name here).", show_default=False),
+    ] = None,
+    grid: Annotated[str | None, typer.Option(help="Which grid a figure shows (the first).", show_default=False)] = None,
+    theme: Annotated[Literal["light", "dark"], typer.Option(help="Colours of figures and pages.")] = "light",
+    workspace: Place = None,
+) -> None:
+    """Write a result as a file that other people and programs can read.
+
+    Example: workbench new next_token --model toy | workbench run - --out r && workbench export r/* --as html
+    """
+    made = export(find(result, Settings.load(workspace_dir=workspace)), form, grid=grid, theme=theme)
+    if str(out) == "-":
+        sys.stdout.buffer.write(made.data)
+        return
+    path = out / made.name if out is not None and out.is_dir() else out or Path(made.name)
+    write_whole(path, made.data)
+    say(str(path))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file aside and rename it, so that a failure leaves no half file."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_bytes(data)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def replay(result: Stored, json: Json = False, device: Device = None, workspace: Place = None) -> None:
+    """Run a stored experiment again; print the largest difference per grid. Exit code 1 beyond the tolerance.
+
+    Example: workbench new next_token --model toy | workbench run - --out r && workbench replay r/*
+    """
+    settings = Settings.load(device=device, workspace_dir=workspace)
+    stored = find(result, settings)
+    with bar("opening the model") as progress:
+        model = api.open_named(stored.experiment.model, settings, note)
+        again = api.run(stored.experiment, model, progress=lambda stage: show(progress, stage))
+    outcome = compare(stored, again)
+    if json:
+        say_json({"id": stored.id, **outcome.to_json()})
+    else:
+        table(("grid", "largest difference"), [(name, f"{value:.3g}") for name, value in outcome.differences.items()])
+        for remark in outcome.notes:
+            say(f"note: {remark}")
+        say(f"{'agrees' if outcome.agrees else 'DIFFERS'}: tolerance {outcome.tolerance:g}")
+    if not outcome.agrees:
+        raise typer.Exit(1)

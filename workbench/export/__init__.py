@@ -1,0 +1,79 @@
+"""Results as files: every form is a pure function from a Result to a name, a media type and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from analyses.grid import Grid
+from analyses.result import Result
+from hooks.errors import SpecError
+from workbench.export import bundle, csv, figure, html, json, notebook, script
+from workbench.export.names import base, safe
+
+Theme = Literal["light", "dark"]
+Maker = Callable[[Result, Grid, Theme], str | bytes]
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file to be: its name, its media type, its content."""
+
+    name: str
+    media: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of export. of_grid: it shows one grid rather than the whole result."""
+
+    title: str
+    suffix: str
+    media: str
+    make: Maker
+    of_grid: bool = False
+
+
+def _whole(make: Callable[[Result], str | bytes]) -> Maker:
+    """A form that shows all grids, in no theme."""
+    return lambda result, grid, theme: make(result)
+
+
+def _image(form: figure.ImageForm) -> Maker:
+    return lambda result, grid, theme: figure.image(result, grid, form, theme)
+
+
+FORMS: Mapping[str, Form] = MappingProxyType(
+    {
+        "bundle": Form("Bundle: numbers, figures, report, replay", "zip", "application/zip", _whole(bundle.bundle)),
+        "json": Form("JSON", "json", "application/json", _whole(json.result_json)),
+        "csv": Form("CSV, one row per cell", "csv", "text/csv", _whole(csv.result_csv)),
+        "html": Form("Report, one offline page", "html", "text/html", lambda r, g, theme: html.page(r, theme)),
+        "svg": Form("Figure as SVG", "svg", "image/svg+xml", _image("svg"), of_grid=True),
+        "pdf": Form("Figure as PDF", "pdf", "application/pdf", _image("pdf"), of_grid=True),
+        "png": Form("Figure as PNG", "png", "image/png", _image("png"), of_grid=True),
+        "script": Form("Python script that checks the numbers", "py", "text/x-python", _whole(script.script)),
+        "notebook": Form("Jupyter notebook", "ipynb", "application/x-ipynb+json", _whole(notebook.notebook)),
+    }
+)
+CIRCUIT_FORMS = ("graphml", "dot")
+
+
+def export(result: Result, form: str, *, grid: str | None = None, theme: Theme = "light") -> Export:
+    """The result as a file. grid: which grid a figure shows, the first without it.
+
+    Raises SpecError for an unknown form or grid, WorkbenchError for an image where no Chromium can draw.
+    """
+    if form in CIRCUIT_FORMS:
+        raise SpecError(f"{form} is a form of circuits, and this result holds none.", f"Its forms: {', '.join(FORMS)}.")
+    if form not in FORMS:
+        raise SpecError(f"unknown export form '{form}'.", f"Forms: {', '.join(FORMS)}.")
+    wanted = FORMS[form]
+    shown = result.grid(grid or next(iter(result.grids)))
+    made = wanted.make(result, shown, theme)
+    data = made if isinstance(made, bytes) else made.encode("utf-8", "replace")
+    name = f"{base(result)}-{safe(shown.name)}" if wanted.of_grid else base(result)
+    return Export(f"{name}.{wanted.suffix}", wanted.media, data)

@@ -1,0 +1,72 @@
+"""A result as one HTML page that works offline: figures, numbers, definitions, tokens, provenance."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import plotly.io
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from analyses.analysis import analysis_named, sentence
+from analyses.grid import Grid
+from analyses.result import Result
+from workbench.export.figure import picture
+from workbench.export.names import safe
+from workbench.figures import theme as themes
+
+TOP = 20
+CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
+
+
+def page(result: Result, theme: Literal["light", "dark"] = "light") -> str:
+    """The page. It asks no other host for anything, and a content policy inside it forbids that it could."""
+    analysis = analysis_named(result.experiment.analysis)
+    loader = PackageLoader("workbench.export")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("result.html").render(
+        result=result,
+        analysis=analysis,
+        sentence=sentence(result.experiment),
+        grids=[_section(result, grid, theme) for grid in result.grids.values()],
+        tokens=_tokens(result),
+        provenance=_provenance(result),
+        experiment=json.dumps(result.experiment.to_json(), indent=1, ensure_ascii=False),
+        plotly=get_plotlyjs(),
+        css=themes.css(),
+        theme=theme,
+    )
+
+
+def figure_page(result: Result, grid: Grid, theme: Literal["light", "dark"] = "light") -> str:
+    """One figure as a page of its own, interactive; it wants `plotly.min.js` beside it."""
+    return str(plotly.io.to_html(picture(result, grid, theme), include_plotlyjs="directory", config=CONFIG))
+
+
+def _section(result: Result, grid: Grid, theme: Literal["light", "dark"]) -> dict[str, Any]:
+    drawn = picture(result, grid, theme)
+    name = f"figure-{safe(grid.name)}"
+    figure = plotly.io.to_html(drawn, full_html=False, include_plotlyjs=False, config=CONFIG, div_id=name)
+    return {"grid": grid, "figure": figure, "rows": grid.top(TOP), "cells": grid.values.size}
+
+
+def _tokens(result: Result) -> list[dict[str, Any]]:
+    """Per prompt: which input it belongs to, and its tokens as (position, id, text)."""
+    rows = []
+    for name, prompts in result.provenance.strings.items():
+        for number, strings in enumerate(prompts):
+            ids = result.provenance.tokens[name][number]
+            fed = list(zip(range(len(ids)), ids, strings, strict=True))
+            rows.append({"input": name, "number": number, "tokens": fed})
+    return rows
+
+
+def _provenance(result: Result) -> dict[str, str]:
+    """What the numbers depend on, in reading order."""
+    provenance = result.provenance
+    facts = provenance.model_dump(mode="json", exclude={"tokens", "strings", "versions", "warnings"})
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    return {**{name.replace("_", " "): str(value) for name, value in facts.items()}, "versions": versions}

@@ -1,0 +1,34 @@
+"""A result as a Jupyter notebook: the replay script in cells, with the figures."""
+
+from __future__ import annotations
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from analyses.result import Result
+from workbench.export import script
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+HEADING = """# One result of the workbench, again
+
+Run all cells: they rebuild the experiment, run it on the same model and assert that the numbers are the stored ones."""
+FIGURES = """from workbench.figures import auto
+
+for grid in result.grids.values():
+    auto.figure(grid, title=grid.name).show()"""
+
+
+def notebook(result: Result) -> str:
+    """The notebook as JSON (format 4)."""
+    code = [
+        f"{script.IMPORTS}\n\n\n{script.DECODE}",
+        script.experiment_code(result),
+        script.stored_code(result),
+        script.RUN,
+        script.COMPARE,
+        FIGURES,
+    ]
+    cells = [new_markdown_cell(HEADING), *(new_code_cell(source) for source in code)]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"{result.id[:8]}-{number}"
+    return str(nbformat.writes(new_notebook(cells=cells, metadata={"kernelspec": KERNEL})))
