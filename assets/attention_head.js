@@ -1,0 +1,264 @@
+// The open head of the Attention page: the prompt as tokens, in step with the map, the tooltip and the overview.
+(function () {
+  "use strict";
+  const attention = (window.wbAttention = window.wbAttention || {});
+  const LINGER = 300; // ms that a look must last before the address keeps it
+  const view = { data: null, values: null, shapes: [], token: null, column: false, cell: null, shift: false, timer: 0 };
+  const wired = new WeakSet();
+  attention.view = view;
+  // What is said of a row and of a column, and when every cell of it is zero.
+  const WORDS = {
+    attention: ["attends to", "is attended to by", "nothing"],
+    weighted: ["reads most from", "is read most by", "nothing"],
+    scores: ["scores highest with key", "scores highest for query", "nothing"],
+    difference: ["changes most at key", "changes most for query", "none: nothing changes"],
+  };
+  const signed = () => view.data.scale === "difference" || view.data.scale === "scores";
+
+  // A typed array as plotly's Python side writes it, flat.
+  function decode(typed) {
+    const bytes = Uint8Array.from(atob(typed.bdata), (letter) => letter.charCodeAt(0)).buffer;
+    return typed.dtype === "f4" ? new Float32Array(bytes) : new Float64Array(bytes);
+  }
+
+  async function matrix(figure, data) {
+    if (!data.exact) return decode(figure.data[0].z);
+    const answer = await fetch(data.exact);
+    if (!answer.ok) throw await attention.refusal(answer);
+    return new Float32Array(await answer.arrayBuffer());
+  }
+
+  attention.showHead = async function (figure, data) {
+    const host = document.getElementById("attn-text");
+    if (!host) return;
+    view.data = data;
+    if (!data) {
+      view.values = null;
+      host.replaceChildren();
+      readout("");
+      return;
+    }
+    let values;
+    try {
+      values = await matrix(figure, data);
+    } catch (refusal) {
+      readout(`${refusal.message} ${refusal.hint || ""}`);
+      return;
+    }
+    if (view.data !== data) return;
+    view.values = values;
+    view.shapes = figure.layout.shapes || [];
+    view.cell = null;
+    chips(host, data);
+    const { token, column } = attention.shown.state;
+    view.token = token !== null && token < data.strings.length ? token : null;
+    view.column = Boolean(column);
+    light();
+    map();
+    attention.paint();
+  };
+
+  const value = (query, key) => view.values[query * view.data.strings.length + key];
+  const named = (place) => `${place} ${view.data.strings[place]}`;
+
+  function chips(host, data) {
+    if (host.dataset.of === data.text && host.children.length === data.strings.length) return;
+    host.dataset.of = data.text;
+    host.replaceChildren(...data.strings.map((text, place) => {
+      const chip = document.createElement("span");
+      chip.className = data.special[place] ? "attn-token attn-special" : "attn-token";
+      chip.setAttribute("role", "option");
+      chip.dataset.place = place;
+      chip.tabIndex = place === 0 ? 0 : -1;
+      const word = document.createElement("bdi");
+      word.textContent = text;
+      const weight = document.createElement("span");
+      weight.className = "attn-weight";
+      chip.append(word, weight);
+      return chip;
+    }));
+    wire(host);
+  }
+
+  function wire(host) {
+    if (wired.has(host)) return;
+    wired.add(host);
+    const place = (event) => {
+      const chip = event.target.closest(".attn-token");
+      return chip ? Number(chip.dataset.place) : null;
+    };
+    host.addEventListener("mouseover", (event) => {
+      const at = place(event);
+      if (at !== null) look(at, event.shiftKey);
+    });
+    host.addEventListener("mousemove", (event) => {
+      if (view.token !== null && event.shiftKey !== view.column && place(event) === view.token) look(view.token, event.shiftKey);
+    });
+    host.addEventListener("focusin", (event) => {
+      const at = place(event);
+      if (at !== null && at !== view.token) look(at, false);
+    });
+    host.addEventListener("click", (event) => {
+      if (place(event) !== null) keep();
+    });
+    host.addEventListener("keydown", (event) => {
+      const count = view.data.strings.length;
+      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1, Home: -count, End: count }[event.key];
+      if (event.key === "Shift") return look(view.token ?? 0, true);
+      if (event.key === "Escape") return look(null, false);
+      if (!step || event.ctrlKey || event.metaKey || event.altKey) return undefined;
+      event.preventDefault();
+      event.stopPropagation();
+      const next = Math.max(0, Math.min(count - 1, (view.token ?? 0) + step));
+      look(next, event.shiftKey);
+      host.children[next].focus({ preventScroll: false });
+      return undefined;
+    });
+    host.addEventListener("keyup", (event) => {
+      if (event.key === "Shift" && view.column) look(view.token, false);
+    });
+  }
+
+  // Looks at one token: its row (what it attends to) or its column (what attends to it).
+  function look(token, column) {
+    if (!view.values) return;
+    view.token = token;
+    view.column = Boolean(column);
+    view.cell = null;
+    light();
+    clearTimeout(view.timer);
+    view.timer = setTimeout(keep, LINGER);
+  }
+  attention.look = look;
+
+  function keep() {
+    clearTimeout(view.timer);
+    const { token, column } = attention.shown.state;
+    if (token !== view.token || Boolean(column) !== view.column) attention.set({ token: view.token, column: view.column });
+  }
+
+  function shade(weight) {
+    const { low, high, scale } = view.data;
+    if (!Number.isFinite(weight)) return null;
+    return attention.rgb(signed() ? "diverging" : "sequential", (weight - low) / (high - low));
+  }
+
+  const luminance = ([red, green, blue]) => (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255;
+
+  function light() {
+    const host = document.getElementById("attn-text");
+    if (!host || !view.values) return;
+    const weights = weightsOf();
+    const best = view.token === null ? [] : strongest(weights);
+    [...host.children].forEach((chip, place) => {
+      const rgb = view.token === null ? null : shade(weights[place]);
+      chip.style.background = rgb ? `rgb(${rgb.join(" ")})` : "";
+      chip.classList.toggle("attn-on-dark", Boolean(rgb) && luminance(rgb) < 0.5);
+      chip.classList.toggle("attn-on-light", Boolean(rgb) && luminance(rgb) >= 0.5);
+      chip.classList.toggle("attn-looked", place === view.token);
+      chip.classList.toggle("attn-lit", place === best[0]);
+      chip.tabIndex = place === (view.token ?? 0) ? 0 : -1;
+      chip.setAttribute("aria-selected", String(place === view.token));
+      const text = rgb && best.includes(place) ? attention.number(weights[place], signed()) : "";
+      chip.lastChild.textContent = text;
+    });
+    readout(sentence(weights, best));
+    outline(best[0]);
+    attention.shown.cross = view.token === null ? null : crossing(best[0]);
+    attention.paint();
+  }
+
+  const crossing = (best) => (view.column ? { query: best ?? null, key: view.token } : { query: view.token, key: best ?? null });
+
+  function weightsOf() {
+    const count = view.data.strings.length;
+    return Array.from({ length: count }, (_, other) => (view.token === null ? 0 : view.column ? value(other, view.token) : value(view.token, other)));
+  }
+
+  // The places of the three largest weights (in size), without the hidden first key and without nothing.
+  function strongest(weights) {
+    const size = (place) => (view.data.scale === "scores" ? weights[place] : Math.abs(weights[place]));
+    return weights.map((_, place) => place)
+      .filter((place) => Number.isFinite(weights[place]) && weights[place] !== 0 && !(view.data.hide_first && !view.column && place === 0))
+      .sort((one, other) => size(other) - size(one)).slice(0, 3);
+  }
+
+  function sentence(weights, best) {
+    if (view.token === null) return "";
+    const list = best.map((place) => `${named(place)} ${attention.number(weights[place], signed())}`).join(", ");
+    const [row, column, nothing] = WORDS[view.data.scale];
+    return `${named(view.token)} ${view.column ? column : row} ${list || nothing}`;
+  }
+
+  function readout(text) {
+    const line = document.getElementById("attn-readout");
+    if (line) line.textContent = text;
+  }
+
+  const plot = () => document.querySelector("#attn-map .js-plotly-plot");
+
+  // Frames the row or column looked at and its strongest cell in the map.
+  function outline(best) {
+    const graph = plot();
+    if (!graph || !graph.layout || !window.Plotly) return;
+    const ends = [-0.5, view.data.strings.length - 0.5];
+    const line = { color: window.wb.color("positive"), width: 1.5 };
+    const shapes = [...view.shapes];
+    const rect = (x, y, width) => shapes.push({ type: "rect", x0: x[0], x1: x[1], y0: y[0], y1: y[1], line: { ...line, width } });
+    const around = (place) => [place - 0.5, place + 0.5];
+    if (view.token !== null) {
+      rect(view.column ? around(view.token) : ends, view.column ? ends : around(view.token), 1.5);
+      if (best !== undefined) rect(around(view.column ? view.token : best), around(view.column ? best : view.token), 2.5);
+    }
+    window.Plotly.relayout(graph, { shapes });
+  }
+
+  // The map may be drawn after its data: waits for it, then follows the pointer over it.
+  function map(tries = 40) {
+    const graph = plot();
+    if (!graph || !graph.on) {
+      if (tries) setTimeout(() => map(tries - 1), 25);
+      return;
+    }
+    outline(view.token === null ? undefined : strongest(weightsOf())[0]);
+    performance.mark("attention:head");
+    if (wired.has(graph)) return;
+    wired.add(graph);
+    graph.on("plotly_hover", (event) => {
+      const query = Math.round(event.yvals[0]), key = Math.round(event.xvals[0]);
+      if (!view.values || query < 0 || key < 0 || query >= view.data.strings.length || key >= view.data.strings.length) return;
+      const weight = value(query, key);
+      const masked = Number.isFinite(weight) ? attention.number(weight, signed()) : "masked";
+      attention.tip(`query ${named(query)} → key ${named(key)} · ${masked}`, event.event);
+      point(query, key);
+    });
+    graph.on("plotly_unhover", () => {
+      attention.tip("");
+      clearPoint();
+    });
+    graph.on("plotly_click", (event) => look(Math.round(event.yvals[0]), event.event.shiftKey));
+  }
+
+  // A cell under the pointer: its row in the text, the key marked, the crosshair in the overview.
+  function point(query, key) {
+    const host = document.getElementById("attn-text");
+    if (view.token !== query || view.column) {
+      look(query, false);
+      show(host, host.children[query]);
+    }
+    [...host.children].forEach((chip, place) => chip.classList.toggle("attn-pointed", place === key));
+    attention.shown.cross = { query, key };
+    attention.paint();
+  }
+
+  // Scrolls the text, not the page, to a token.
+  function show(host, chip) {
+    const over = chip.offsetTop - host.offsetTop;
+    if (over < host.scrollTop || over + chip.offsetHeight > host.scrollTop + host.clientHeight) host.scrollTop = over - host.clientHeight / 2;
+  }
+
+  function clearPoint() {
+    const host = document.getElementById("attn-text");
+    if (host) [...host.children].forEach((chip) => chip.classList.remove("attn-pointed"));
+  }
+})();

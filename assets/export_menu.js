@@ -1,0 +1,61 @@
+/* Exports in the browser: fetch the file, say how it goes beside the button, hand it to the browser's downloads. */
+(function () {
+  "use strict";
+  const lineOf = (button) => button.closest(".exp-menu, .exp-figure").querySelector(".exp-say");
+  function say(line, text, wrong) {
+    line.textContent = text;
+    line.classList.toggle("wb-bad", Boolean(wrong));
+  }
+  async function fetched(address) {
+    const answer = await window.fetch(address);
+    if (!answer.ok) {
+      const type = answer.headers.get("Content-Type") || "";
+      const said = type.includes("json") ? await answer.json() : { message: `the server answered ${answer.status}.`, hint: "" };
+      throw new Error(`${said.message.charAt(0).toUpperCase()}${said.message.slice(1)} ${said.hint || ""}`.trim());
+    }
+    const named = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") || "");
+    return { name: named ? named[1] : "export", data: await answer.blob() };
+  }
+  function hand({ name, data }) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(data);
+    link.download = name;
+    link.click();
+    window.setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+  async function run(button) {
+    const line = lineOf(button);
+    const query = new URLSearchParams({ theme: window.wb.themeName() });
+    if (button.dataset.grid) query.set("grid", button.dataset.grid);
+    button.disabled = true;
+    say(line, `Making ${button.textContent}…`);
+    try {
+      const file = await fetched(`${button.dataset.export}?${query}`);
+      hand(file);
+      say(line, `${file.name} is in your downloads.`);
+    } catch (error) {
+      say(line, error instanceof TypeError ? "The workbench does not answer. Is it still running?" : error.message, true);
+    }
+    button.disabled = false;
+  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest && event.target.closest("[data-export]");
+    if (button) { run(button); return; }
+    for (const menu of document.querySelectorAll(".exp-menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of document.querySelectorAll(".exp-menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+  window.wb.onKey("e", () => {
+    const menu = document.querySelector(".exp-menu");
+    if (!menu) return false;
+    menu.open = true;
+    menu.scrollIntoView({ block: "nearest" });
+    menu.querySelector("[data-export]").focus();
+    return true;
+  });
+})();

@@ -1,0 +1,123 @@
+"""Real pages in headless Chromium: the app on a free port over a workspace in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from workbench.app import create_app
+from workbench.server import protect
+from workbench.settings import Settings
+from workbench.workspace import Workspace
+
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Shared machines are slow at times; nothing here measures speed.
+PATIENCE = 30_000
+
+
+@dataclass
+class Watch:
+    """What a page did that it must not do: errors in the console, requests to other hosts, dialogs."""
+
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+    def console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def request(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme in ("http", "https", "ws", "wss") and address.hostname != "127.0.0.1":
+            self.foreign.append(request.url)
+
+
+class Quiet(WSGIRequestHandler):
+    """Serves without a line per request."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        return None
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests. Missing: a failure in CI, else a skip that says what to install."""
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if executable is None:
+        reason = "no Chromium was found: install the package 'chromium' to run the browser tests"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE)
+        launched = playwright.chromium.launch(executable_path=executable, headless=True, args=ARGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[..., str]]:
+    """A function that serves a workspace and returns its address."""
+    servers = []
+
+    def start(workspace: Workspace, model: str = "toy") -> str:
+        app = create_app(workspace, model=model)
+        protect(app, token=None, host="127.0.0.1")
+        server = make_server("127.0.0.1", 0, app.server, threaded=True, request_handler=Quiet)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A real workspace in a temporary folder; models run in this process."""
+    folder = tmp_path_factory.mktemp("workspace")
+    opened = Workspace.open(Settings.load(workspace_dir=folder, device="cpu"), engine="inline")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def app_url(serve: Callable[..., str], workspace: Workspace) -> str:
+    """The address of the app over the real workspace, with the bundled `toy` model."""
+    return serve(workspace)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page at 1440 × 900. Afterwards: no console error, no request to another host, no dialog."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    opened = context.new_page()
+    watch = Watch()
+    opened.on("console", watch.console)
+    opened.on("pageerror", lambda error: watch.errors.append(str(error)))
+    opened.on("request", watch.request)
+    opened.on("dialog", lambda dialog: (watch.dialogs.append(dialog.message), dialog.dismiss()))
+    opened.set_default_timeout(PATIENCE)
+    opened.set_default_navigation_timeout(2 * PATIENCE)
+    yield opened
+    context.close()
+    assert not watch.foreign
+    assert not watch.dialogs
+    assert not watch.errors

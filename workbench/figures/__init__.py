@@ -1,0 +1,1 @@
+"""Grid → plotly figure: pure functions that know neither torch nor dash."""

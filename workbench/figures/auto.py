@@ -1,0 +1,84 @@
+"""The default figure of any grid, chosen by its axes and unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from analyses.grid import Grid
+from workbench.figures import theme as themes
+from workbench.figures import tokens as token_text
+from workbench.figures.heatmap import bar, colours, heatmap, span
+from workbench.figures.lines import bars, single
+from workbench.figures.table import axis_title
+
+
+def figure(
+    grid: Grid,
+    *,
+    title: str,
+    tokens: Sequence[str] | None = None,
+    theme: themes.ThemeName = "light",
+    limits: tuple[float, float] | None = None,
+) -> go.Figure:
+    """A figure for `grid`: one number, bars, a map, or small maps side by side for three and four axes.
+
+    tokens: display strings of the prompt, for position axes. limits: a colour or value range shared with other figures.
+    """
+    if not grid.dims:
+        return single(grid, title=title, theme=theme)
+    if len(grid.dims) == 1:
+        return bars(grid, title=title, tokens=tokens, theme=theme, limits=limits)
+    if len(grid.dims) == 2:
+        return heatmap(grid, title=title, tokens=tokens, theme=theme, limits=limits)
+    return mosaic(grid, title=title, theme=theme, limits=limits)
+
+
+def mosaic(
+    grid: Grid, *, title: str, theme: themes.ThemeName = "light", limits: tuple[float, float] | None = None
+) -> go.Figure:
+    """Small maps of the last two axes: one row per first label, one column per combination of the axes between."""
+    values = np.asarray(
+        grid.values if grid.valid is None else np.where(grid.valid, grid.values, np.nan), dtype=np.float32
+    )
+    tiles = (
+        values.reshape(-1, 1, *values.shape[-2:])
+        if values.ndim == 3
+        else values.reshape(values.shape[0], -1, *values.shape[-2:])
+    )
+    rows, columns, height, width = tiles.shape
+    gap = max(1, round(max(height, width) * 0.08))
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan, dtype=np.float32)
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * (height + gap), j * (width + gap)
+            sheet[top : top + height, left : left + width] = tiles[i, j]
+    low, high = limits or span(grid)
+    drawn = go.Figure(
+        go.Heatmap(z=sheet, zmin=low, zmax=high, colorscale=colours(grid, theme), colorbar=bar(grid), hoverinfo="skip")
+    )
+    drawn.update_layout(template=themes.template(theme), title_text=token_text.text(title))
+    between = [axis_title(dim) for dim in grid.dims[1:-2]]
+    inner = f"{axis_title(grid.dims[-2])} × {axis_title(grid.dims[-1])} in each"
+    drawn.update_yaxes(**_tile_axis(grid, grid.dims[0], rows, height, gap), autorange="reversed")
+    if between:
+        drawn.update_xaxes(**_tile_axis(grid, grid.dims[1], columns, width, gap))
+        drawn.update_xaxes(title_text=f"{' × '.join(between)} ({inner})")
+    else:
+        drawn.update_xaxes(title_text=inner, showticklabels=False, showgrid=False, zeroline=False)
+    return drawn
+
+
+def _tile_axis(grid: Grid, dim: str, count: int, size: int, gap: int) -> dict[str, object]:
+    labels = [token_text.label(str(at)) for at in grid.coords[dim]]
+    whole = len(labels) == count
+    return {
+        "title_text": axis_title(dim),
+        "tickmode": "array",
+        "tickvals": [i * (size + gap) + (size - 1) / 2 for i in range(count)] if whole else [],
+        "ticktext": labels if whole else [],
+        "showgrid": False,
+        "zeroline": False,
+    }

@@ -1,0 +1,201 @@
+"""Ablate: take parts out by clicking, see what the answer loses; sweep all parts of one sort."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash.exceptions import PreventUpdate
+
+from hooks.errors import InputError, WorkbenchError
+from workbench import urls
+from workbench.pages.base import Page
+from workbench.parts import ablation_layout, ablation_request, ablation_sweep, ablation_watch
+from workbench.parts.ablation_picker import picker, position_chips
+from workbench.parts.ablation_saving import saved_words
+from workbench.parts.empty import inline_problem
+
+if TYPE_CHECKING:
+    from workbench.workspace import Workspace
+
+
+def layout(workspace: Workspace, state: urls.State) -> Any:
+    """The page for the model, prompt and tray of the address."""
+    info = ablation_watch.info_of(workspace, state)
+    batch = workspace.tokens(state.model, state.inputs())
+    chosen = ablation_request.selection_or_none(state)
+    return ablation_layout.page(state, _heading(state), chosen, info, batch)
+
+
+def _heading(state: urls.State) -> Any:
+    try:
+        return ablation_watch.heading(state)
+    except WorkbenchError as error:
+        return inline_problem(error)
+
+
+def register(app: Dash, workspace: Workspace) -> None:
+    """Attach what the page does."""
+    _browser(app)
+    _follow(app, workspace)
+    _change(app, workspace)
+    _effect(app, workspace)
+    _sweep(app, workspace)
+    _save(app, workspace)
+
+
+def _browser(app: Dash) -> None:
+    """What needs no server; the functions live in assets/ablation.js."""
+    values = [("abl-kind", "value"), ("abl-metric", "value"), ("abl-over", "value"), ("abl-within", "value")]
+
+    def here(function: str, output: Any, *inputs: Any) -> None:
+        source = f"function() {{ return window.wbAblation.{function}.apply(null, arguments); }}"
+        app.clientside_callback(source, output, *inputs, prevent_initial_call="initial_duplicate")
+
+    sink = Output("abl-sink", "data", allow_duplicate=True)
+    here("edits", sink, Input("edits", "data"))
+    here("controls", sink, *(Input(*value) for value in values))
+    here(
+        "follow",
+        [Output(*value, allow_duplicate=True) for value in values],
+        Input("url", "search"),
+        *(State(*value) for value in values),
+    )
+
+
+def _follow(app: Dash, workspace: Workspace) -> None:
+    """The sentence, the picker and the words that depend on the address."""
+
+    @app.callback(
+        Output("abl-sentence", "children"),
+        Output("abl-picker-place", "children"),
+        Output("abl-chips-place", "children"),
+        Output("abl-kind-note", "children"),
+        Output("abl-within-place", "hidden"),
+        Output({"type": "abl-sweep-start", "of": "panel"}, "children"),
+        Input("url", "search"),
+        prevent_initial_call=True,
+    )
+    def follow(search: str) -> Any:
+        state = urls.read(search)
+        info = ablation_watch.info_of(workspace, state)
+        chips = position_chips(workspace.tokens(state.model, state.inputs()), state.where)
+        note = ablation_layout.MEAN_NOTE if state.kind == "mean" else ""
+        drawn = picker(info, ablation_request.selection_or_none(state))
+        return _heading(state), drawn, chips, note, state.over != "neuron", ablation_sweep.run_words(state.over)
+
+
+def _change(app: Dash, workspace: Workspace) -> None:
+    """Kind, position and neurons: changes of the address that the server writes."""
+
+    @app.callback(
+        Output("url", "search", allow_duplicate=True),
+        Input("abl-change", "data"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def change(asked: dict[str, Any] | None, search: str) -> str:
+        state = urls.read(search)
+        if not asked:
+            raise PreventUpdate
+        if "kind" in asked:
+            kind = str(asked["kind"])
+            return urls.change(search, kind=kind, edits=ablation_request.with_kind(state, kind))
+        return urls.change(search, where=asked["where"], edits=ablation_request.with_where(state, asked["where"]))
+
+    @app.callback(
+        Output("url", "search", allow_duplicate=True),
+        Output("abl-neuron-note", "children"),
+        Input("abl-neuron-add", "n_clicks"),
+        State("abl-neuron-layer", "value"),
+        State("abl-neuron-unit", "value"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def neuron(clicks: int | None, layer: Any, unit: Any, search: str) -> tuple[Any, Any]:
+        if not clicks:
+            raise PreventUpdate
+        state = urls.read(search)
+        if not (isinstance(layer, int) and isinstance(unit, int)):
+            return no_update, inline_problem(InputError("a neuron needs a layer and a number.", "Fill in both."))
+        parts = ablation_request.parts_at("neuron", {"layer": layer, "unit": unit}, state.where)
+        return urls.change(search, edits=ablation_request.with_parts(state, parts)), None
+
+
+def _effect(app: Dash, workspace: Workspace) -> None:
+    @app.callback(
+        Output("abl-result", "children"),
+        Output("abl-shown", "data"),
+        Input("url", "search"),
+        Input("job-events", "data"),
+        Input({"type": "abl-again", "of": ALL}, "n_clicks"),
+        State("abl-shown", "data"),
+        State("session", "data"),
+    )
+    def show(search: str, _: Any, again: list[int | None], shown: dict[str, str] | None, session: str | None) -> Any:
+        before, asked = shown or {}, isinstance(ctx.triggered_id, dict) and any(again)
+        seen = ablation_watch.watch_effect(workspace, urls.read(search), session or "", again=bool(asked))
+        if before.get("job") and before["job"] != seen.job:
+            ablation_watch.leave(workspace, before["job"], session or "")
+        if seen.key == before.get("key"):
+            raise PreventUpdate
+        return seen.content, {"key": seen.key, "job": seen.job}
+
+
+def _sweep(app: Dash, workspace: Workspace) -> None:
+    @app.callback(
+        Output("abl-sweep", "children"),
+        Output("abl-swept", "data"),
+        Input("url", "search"),
+        Input("job-events", "data"),
+        Input({"type": "abl-sweep-start", "of": ALL}, "n_clicks"),
+        State("abl-swept", "data"),
+        State("session", "data"),
+    )
+    def show(search: str, _: Any, clicks: list[int | None], shown: str | None, session: str | None) -> Any:
+        state = urls.read(search)
+        if isinstance(ctx.triggered_id, dict) and any(clicks):
+            ablation_watch.start_sweep(workspace, state, session or "")
+        seen = ablation_watch.watch_sweep(workspace, state, session or "")
+        if seen.key == shown:
+            raise PreventUpdate
+        return seen.content, seen.key
+
+    @app.callback(
+        Output("cancelled", "data", allow_duplicate=True),
+        Input("abl-sweep-cancel", "n_clicks"),
+        State("url", "search"),
+        State("session", "data"),
+        prevent_initial_call=True,
+    )
+    def cancel(clicks: int | None, search: str, session: str | None) -> str:
+        if not clicks:
+            raise PreventUpdate
+        job_id = ablation_request.sweep_experiment(urls.read(search)).id
+        workspace.cancel(job_id, session=session or "")
+        return job_id
+
+
+def _save(app: Dash, workspace: Workspace) -> None:
+    for of in ("effect", "sweep"):
+        app.callback(
+            Output({"type": "abl-saved", "of": of}, "children"),
+            Input({"type": "abl-save", "of": of}, "n_clicks"),
+            State({"type": "abl-note", "of": of}, "value"),
+            State("url", "search"),
+            prevent_initial_call=True,
+        )(_saver(workspace, of))
+
+
+def _saver(workspace: Workspace, of: str) -> Any:
+    def save(clicks: int | None, note: str | None, search: str) -> Any:
+        if not clicks:
+            raise PreventUpdate
+        experiment = ablation_watch.experiment_of(urls.read(search), of)
+        workspace.keep(experiment.id, note or None)
+        return saved_words(experiment.id)
+
+    return save
+
+
+PAGE = Page(path="/ablation", title="Ablate", order=3, icon="ablate", layout=layout, register=register)

@@ -1,0 +1,84 @@
+"""The Prompt page: the tokens as fed, how surprising each was, and what would come next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dash import Dash, dcc, html
+
+from hooks.errors import WorkbenchError
+from hooks.tokens import TokenBatch
+from workbench.pages.base import Page
+from workbench.parts import next_token, prompt_callbacks, prompt_views
+from workbench.parts.icons import icon
+from workbench.parts.panel import page_head, panel
+from workbench.urls import State
+
+if TYPE_CHECKING:
+    from workbench.workspace import Workspace
+
+
+def layout(workspace: Workspace, state: State) -> Any:
+    """The page for the prompt of the state; what is captured already is drawn at once."""
+    batch = workspace.tokens(state.model, next_token.inputs_of(state))
+    edit = html.Button(
+        [icon("edit", size=16), "Edit prompt"], className="wb-button", type="button", **{"data-wb-action": "prompt"}
+    )
+    clean = html.Span("clean run: the edits are not applied here", className="wb-clean-note wb-only-edits")
+    return [
+        dcc.Store(id="prompt-wanted", data=True),
+        dcc.Store(id="prompt-job"),
+        dcc.Store(id="prompt-ended"),
+        dcc.Store(id="prompt-view"),
+        dcc.Store(id="prompt-saving"),
+        dcc.Store(id="prompt-saved"),
+        page_head(
+            "Prompt", "The tokens exactly as the model gets them, and what it expects after each.", [clean, edit]
+        ),
+        _tokens(batch, state),
+        panel(
+            html.Span(prompt_views.heading(batch, state), id="prompt-heading"),
+            html.Div(
+                [
+                    html.Div(prompt_views.reserved(state), id="prompt-table", className="prompt-table"),
+                    prompt_views.controls(state),
+                ],
+                className="prompt-next",
+            ),
+            id="prompt-next-panel",
+        ),
+    ]
+
+
+def _tokens(batch: TokenBatch, state: State) -> Any:
+    selected = _selected(batch, state)
+    strip = prompt_views.token_strip(batch, None, selected)
+    warnings = [html.P(warning, className="wb-muted") for warning in batch.warnings]
+    return panel(
+        "Tokens",
+        html.Div(strip, id="prompt-strip"),
+        html.P(
+            "Point at a token for its position and id; click it to see what was expected after it.",
+            id="prompt-readout",
+            className="prompt-readout",
+        ),
+        *warnings,
+        tools=html.Span(prompt_views.facts(batch, None), id="prompt-facts", className="wb-tools"),
+        about=prompt_views.legend(),
+        id="prompt-tokens-panel",
+    )
+
+
+def _selected(batch: TokenBatch, state: State) -> int | None:
+    try:
+        return next_token.position_of(state, batch.lengths[0])
+    except WorkbenchError:
+        return None
+
+
+def register(app: Dash, workspace: Workspace) -> None:
+    """Capture the logits once; redraw from them."""
+    prompt_callbacks.register(app, workspace)
+
+
+PAGE = Page("/prompt", "Prompt", 1, "prompt", layout, register)

@@ -1,0 +1,107 @@
+"""Cells to click and to read: the host that `assets/ablation.js` fills, its colour bar, and its text alternative.
+
+The page sends levels and texts; the browser draws one focusable cell each, so that pointer, keyboard and screen reader
+meet the same thing. `{layer}`, `{head}` … in a template are filled from the coordinates of the cell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from dash import html
+
+from hooks.sites import Part
+from workbench.figures.ablation import CellMap
+
+Action = Literal["toggle", "open", "none"]
+
+
+def cells(
+    id: str,
+    picture: CellMap,
+    *,
+    label: str,
+    name: str = "",
+    action: Action = "none",
+    target: str = "",
+    kind: str = "",
+    say: str = "",
+) -> html.Div:
+    """A map of cells with its readout and colour bar.
+
+    label: what the map shows, for screen readers. name: template of what a cell is called. target: template of the
+    parts that a click toggles, or of what it opens. kind: how an added part is replaced. say: what a click does.
+    """
+    spec = {
+        "rows": picture.rows,
+        "cols": picture.cols,
+        "rowName": picture.row_name,
+        "colName": picture.col_name,
+        "rowKeys": picture.row_keys,
+        "colDim": picture.col_dim,
+        "colKeys": picture.col_keys,
+        "levels": picture.levels,
+        "texts": picture.texts,
+        "scale": picture.scale,
+        "unit": picture.unit,
+        "action": action,
+        "target": target,
+        "name": name,
+        "kind": kind,
+        "label": label,
+        "say": say,
+    }
+    return html.Div([host(id, spec), readout(say), colour_bar(picture)], className="abl-figure")
+
+
+def host(id: str, spec: dict[str, Any]) -> html.Div:
+    """The element that the browser fills with cells."""
+    return html.Div(id=id, className="abl-cells", **{"data-cells": json.dumps(spec, allow_nan=False)})
+
+
+def readout(text: str) -> html.P:
+    """The line that says what is under the pointer."""
+    return html.P(text, className="abl-readout", **{"data-rest": text, "aria-hidden": "true"})
+
+
+def colour_bar(picture: CellMap) -> html.Div:
+    """The range in colours, with its ends, its middle and its unit in words."""
+    middle = [html.Span("0", className="abl-bar-middle")] if picture.scale == "signed" else []
+    scale = "diverging" if picture.scale == "signed" else "sequential"
+    items = [
+        html.Span(picture.low),
+        html.Div(middle, className="abl-bar", **{"data-ramp": scale}),
+        html.Span(picture.high),
+        html.Span(picture.unit, className="wb-muted"),
+    ]
+    if picture.measured < sum(map(len, picture.levels)):
+        missing = html.Span(className="abl-hatch", **{"aria-hidden": "true"})
+        items.append(html.Span([missing, "not measured"], className="abl-missing-words wb-muted"))
+    return html.Div(items, className="abl-legend wb-number")
+
+
+def list_item(parts: Sequence[Part], kind: str, name: str, number: str, level: float) -> html.Li:
+    """A row of a list of cells: name, bar and number; a click adds the parts to the ablation or takes them out."""
+    content = [
+        html.Span(name, className="abl-item-name"),
+        html.Span(
+            html.Span(style={"width": f"{50 * abs(level):.1f}%"}, className="abl-item-mark"),
+            className=f"abl-item-bar {'abl-below' if level < 0 else 'abl-above'}",
+            **{"aria-hidden": "true"},
+        ),
+        html.Span(number, className="abl-item-number wb-number"),
+    ]
+    button = html.Button(
+        content,
+        type="button",
+        className="abl-item",
+        **{
+            "data-abl-toggle": ";".join(str(part) for part in parts),
+            "data-abl-kind": kind,
+            "aria-pressed": "false",
+            "aria-label": f"{name}, {number}: add to the ablation, or take out",
+        },
+    )
+    return html.Li(button)

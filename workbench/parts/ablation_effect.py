@@ -1,0 +1,140 @@
+"""What an ablation did: the change of the metric, the next token before and after, where attention moved."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from dash import html
+
+from analyses.grid import Grid
+from analyses.result import Result
+from workbench.figures.ablation import TokenRow, cell_map, strongest, token_rows
+from workbench.figures.numbers import UNIT_WORDS, number
+from workbench.figures.table import is_signed
+from workbench.parts.ablation_cells import cells
+from workbench.parts.ablation_request import METRICS
+from workbench.parts.glossary import term
+from workbench.parts.panel import panel
+
+SHOWN_TOKENS = 12
+SHOWN_HEADS = 10
+
+
+def effect(result: Result, saving: Any, answers: Collection[int] = (), foils: Collection[int] = ()) -> list[Any]:
+    """The panels of a result of parts ablated together.
+
+    saving: the row that keeps it. answers, foils: token ids to mark in the distributions.
+    """
+    return [numbers(result, saving), distributions(result, answers, foils), shift(result.grid("pattern_shift"))]
+
+
+def numbers(result: Result, saving: Any) -> Any:
+    """The change of the metric in large type with its clean value, and the KL divergence."""
+    metric = str(result.experiment.params["metric"])
+    change, clean = result.grid("effect"), float(result.grid("metric_clean").values)
+    after = clean + float(change.values)
+    name = METRICS.get(metric, metric)
+    unit = UNIT_WORDS[change.unit]
+    lines = [
+        html.Span(["clean ", html.Span(number(clean), id="abl-clean", className="wb-mono")]),
+        html.Span([" → ablated ", html.Span(number(after), id="abl-after", className="wb-mono")]),
+    ]
+    tiles = [_tile(["Change in ", _metric_term(metric, name)], change, unit, lines, "abl-effect")]
+    if metric != "kl":
+        about = [html.Span("of the ablated from the clean next-token distribution")]
+        tiles.append(_tile([term("KL divergence")], result.grid("kl"), "nats", about, "abl-kl"))
+    return panel("What changed", html.Div(tiles, className="abl-tiles"), saving, edited=True, id="abl-numbers")
+
+
+def _metric_term(metric: str, name: str) -> Any:
+    known = {"logit_diff": "logit difference", "logprob": "log-probability", "loss": "loss", "kl": "KL divergence"}
+    shown = name[:1].lower() + name[1:] if metric != "kl" else name
+    return term(known[metric], shown) if metric in known else shown
+
+
+def _tile(title: list[Any], grid: Grid, unit: str, lines: list[Any], id: str) -> Any:
+    value = number(float(grid.values), signed=is_signed(grid))
+    large = html.P([html.Span(value, id=id, className="wb-mono"), html.Span(f" {unit}", className="abl-unit")])
+    return html.Div([html.H3(title), large, html.P(lines, className="wb-muted")], className="abl-tile")
+
+
+def distributions(result: Result, answers: Collection[int], foils: Collection[int]) -> Any:
+    """The same next tokens clean and ablated, side by side, bars in one scale."""
+    before, after = result.grid("prob_clean"), result.grid("prob_ablated")
+    rows = token_rows(before, after, SHOWN_TOKENS)
+    marks = {**dict.fromkeys(foils, "foil"), **dict.fromkeys(answers, "answer")}
+    left = _table([_row(row, row.before, row.before_width, marks) for row in rows], "Clean", "abl-clean-table")
+    right = _table(
+        [_row(row, row.after, row.after_width, marks, row.change) for row in rows], "Ablated", "abl-ablated-table"
+    )
+    total = len(before.coords["token"])
+    cut = f" The {len(rows)} likeliest of {total}; the export has all." if total > len(rows) else ""
+    about = f"Probability of the next token at the answer position, bars in one scale.{cut}"
+    return panel("Next token", html.Div([left, right], className="abl-dists"), about=about, id="abl-distributions")
+
+
+def _table(rows: list[Any], title: str, id: str) -> Any:
+    edited = title == "Ablated"
+    mark = [html.Span("edited", className="wb-edited-word")] if edited else []
+    heads = [html.Th("Token", scope="col"), html.Th("", **{"aria-hidden": "true"}), html.Th("Probability", scope="col")]
+    heads += [html.Th("Change", scope="col")] if edited else []
+    body = html.Table([html.Thead(html.Tr(heads)), html.Tbody(rows)], className="abl-table wb-number", id=id)
+    return html.Section([html.H3([title, *mark]), body], className="abl-dist wb-edited" if edited else "abl-dist")
+
+
+def _row(row: TokenRow, value: float, width: float, marks: dict[int, str], change: float | None = None) -> Any:
+    mark = marks.get(row.id) if row.id is not None else None
+    tag = [" ", html.Span(mark, className="wb-tag")] if mark else []
+    bar = html.Div(html.Div(style={"width": f"{100 * width:.2f}%"}), className="abl-token-bar")
+    cells = [
+        html.Th([html.Bdi(row.token, dir="auto", className="wb-mono"), *tag], scope="row"),
+        html.Td(bar, className="abl-bar-cell", **{"aria-hidden": "true"}),
+        html.Td(number(value), className="wb-mono"),
+    ]
+    cells += [] if change is None else [html.Td(number(change, signed=True), className="wb-mono")]
+    return html.Tr(cells)
+
+
+def shift(grid: Grid) -> Any:
+    """How far the attention of every head moved; a cell opens that head's difference."""
+    moved = later(grid)
+    label = "How far the attention of each head moved: layers as rows, heads as columns"
+    picture = cells(
+        "abl-shift",
+        cell_map(moved),
+        label=label,
+        name="head {layer}.{head}",
+        action="open",
+        target="{layer}.{head}",
+        say="Click a head to see its attention before and after.",
+    )
+    top = [row for row in strongest(grid, SHOWN_HEADS) if row["value"] > 0]
+    items = [html.Li(_opener(row)) for row in top] or [html.Li("No head moved.", className="wb-muted")]
+    words = html.Div([html.H3("Moved most"), html.Ol(items, className="abl-list")])
+    about = "Half the summed absolute difference of each attention row, mean over queries: 0 unmoved, 1 all elsewhere."
+    first = moved.coords["layer"][0]
+    about += f" No attention moved before layer {first}." if first != grid.coords["layer"][0] else ""
+    body = html.Div([picture, words], className="abl-map-and-list")
+    return panel("Attention of later heads", body, about=about, edited=True, id="abl-shift-panel")
+
+
+def later(grid: Grid) -> Grid:
+    """The layers of a (layer, head) grid from the first that moved; the last layer alone where none did."""
+    moved = np.flatnonzero(grid.values.any(axis=1))
+    first = int(moved[0]) if len(moved) else len(grid.values) - 1
+    coords = {**grid.coords, "layer": tuple(grid.coords["layer"][first:])}
+    return replace(grid, values=grid.values[first:], coords=coords)
+
+
+def _opener(row: dict[str, Any]) -> Any:
+    name = f"head {row['layer']}.{row['head']}"
+    value = number(row["value"])
+    return html.Button(
+        [html.Span(name, className="abl-item-name"), html.Span(value, className="abl-item-number wb-mono")],
+        type="button",
+        className="abl-item",
+        **{"data-abl-open": f"{row['layer']}.{row['head']}", "aria-label": f"{name}, {value}: open its attention"},
+    )

@@ -1,0 +1,100 @@
+"""The Ablate page before anything is measured: controls, picker, and the places that results come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import dcc, html
+
+from hooks.tokens import TokenBatch
+from workbench.parts import ablation_sweep
+from workbench.parts.ablation_picker import neuron_adder, picker, position_chips
+from workbench.parts.ablation_request import KINDS, METRICS, SWEEPS, Selection
+from workbench.parts.glossary import term
+from workbench.parts.panel import page_head, panel
+from workbench.urls import State
+
+STORES = ("abl-change", "abl-shown", "abl-swept", "abl-sink")
+MEAN_NOTE = "Mean: over the positions of this prompt, since one prompt has no other mean."
+
+
+def page(state: State, heading: Any, chosen: Selection, info: Mapping[str, Any], batch: TokenBatch) -> list[Any]:
+    """The whole page. heading: the experiment in words."""
+    return [
+        *(dcc.Store(id=name) for name in STORES),
+        page_head("Ablate", html.Span(heading, id="abl-sentence")),
+        controls(state),
+        html.Div(
+            [parts_panel(state, chosen, info, batch), html.Div(id="abl-result", className="abl-result")],
+            className="abl-work",
+        ),
+        sweep_panel(state, info),
+    ]
+
+
+def controls(state: State) -> Any:
+    """How parts are replaced and what is measured."""
+    kind = html.Div(
+        [
+            html.Span(["Replace by ", *_kind_terms()], className="abl-label"),
+            dmc.SegmentedControl(
+                id="abl-kind", value=state.kind, data=[{"value": key, "label": word} for key, word in KINDS.items()]
+            ),
+        ]
+    )
+    metric = dmc.Select(
+        id="abl-metric",
+        label="Measure",
+        value=state.metric,
+        data=[{"value": key, "label": word} for key, word in METRICS.items()],
+        allowDeselect=False,
+        w=240,
+    )
+    note = html.P(MEAN_NOTE if state.kind == "mean" else "", id="abl-kind-note", className="wb-muted")
+    return html.Div([kind, metric, note], className="abl-controls")
+
+
+def _kind_terms() -> list[Any]:
+    return [term("zero ablation", "zero"), " or ", term("mean ablation", "mean")]
+
+
+def parts_panel(state: State, chosen: Selection, info: Mapping[str, Any], batch: TokenBatch) -> Any:
+    """The picker with its positions and neurons."""
+    return panel(
+        "Parts",
+        html.Div(picker(info, chosen), id="abl-picker-place"),
+        html.H3("Positions"),
+        html.Div(position_chips(batch, state.where), id="abl-chips-place"),
+        html.H3(["Neurons of an ", term("MLP")]),
+        neuron_adder(info),
+        html.P(id="abl-neuron-note", className="wb-error-slot"),
+        id="abl-parts",
+    )
+
+
+def sweep_panel(state: State, info: Mapping[str, Any]) -> Any:
+    """Which parts to sweep, the button, and the place of the map."""
+    tools = [
+        dmc.Select(
+            id="abl-over",
+            value=state.over,
+            data=[{"value": key, "label": words} for key, words in SWEEPS.items()],
+            allowDeselect=False,
+            w=196,
+            **{"aria-label": "Parts to sweep"},
+        ),
+        html.Div(_layer(state, int(info["n_layers"])), id="abl-within-place", hidden=state.over != "neuron"),
+        dmc.Button(ablation_sweep.run_words(state.over), id={"type": "abl-sweep-start", "of": "panel"}),
+    ]
+    about = "Every part of one sort ablated alone, at all positions: which of them does the answer need?"
+    place = html.Div(id="abl-sweep", className="abl-sweep")
+    return panel("Sweep", place, tools=tools, about=about, id="abl-sweep-panel")
+
+
+def _layer(state: State, count: int) -> Any:
+    label = {"aria-label": "Layer whose neurons are swept"}
+    return dmc.NumberInput(
+        id="abl-within", value=state.within or 0, min=0, max=count - 1, allowDecimal=False, w=88, **label
+    )

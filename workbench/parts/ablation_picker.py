@@ -1,0 +1,90 @@
+"""The part picker: every head, attention block, MLP and layer as a cell; neurons by number; positions by token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from hooks.tokens import TokenBatch
+from workbench.parts.ablation_cells import host, readout
+from workbench.parts.ablation_request import NAMES, Selection, template
+from workbench.parts.chips import chips_of
+
+BLOCKS = {"attn": "attn", "mlp": "MLP", "layer": "layer"}
+HINT = "Click a part to ablate it; click again to take it out."
+
+
+def picker(info: Mapping[str, Any], chosen: Selection) -> html.Div:
+    """The grid of parts of a model: layers as rows; heads, attention, MLP and whole layer as columns."""
+    return html.Div([host("abl-picker", picker_spec(info, chosen)), readout(HINT)], className="abl-figure")
+
+
+def picker_spec(info: Mapping[str, Any], chosen: Selection) -> dict[str, Any]:
+    """What the browser needs to draw the picker. Parts added keep the position of the tray."""
+    heads = list(range(int(info["n_heads"])))
+    layers = list(range(int(info["n_layers"])))
+    over = ["head"] * len(heads) + list(BLOCKS)
+    return {
+        "rows": [str(layer) for layer in layers],
+        "cols": [str(head) for head in heads] + list(BLOCKS.values()),
+        "rowName": "layer",
+        "colName": "head",
+        "rowKeys": [{"layer": layer} for layer in layers],
+        "colDim": "head",
+        "colKeys": [heads + [0] * len(BLOCKS)] * len(layers),
+        "levels": None,
+        "texts": None,
+        "scale": "pick",
+        "unit": "",
+        "action": "toggle",
+        "target": [template(sort, chosen.where) for sort in over],
+        "name": [NAMES[sort] for sort in over],
+        "kind": chosen.kind,
+        "gap": len(heads),
+        "label": "Parts of the model: layers as rows; heads, attention, MLP and whole layer as columns",
+        "say": HINT,
+    }
+
+
+def neuron_adder(info: Mapping[str, Any]) -> html.Div:
+    """Two numbers and a button: one neuron by layer and unit."""
+    layers, units = int(info["n_layers"]), int(info["d_mlp"])
+    return html.Div(
+        [
+            _number("abl-neuron-layer", f"Layer, 0 to {layers - 1}", layers),
+            _number("abl-neuron-unit", f"Neuron, 0 to {units - 1}", units),
+            dmc.Button("Add neuron", id="abl-neuron-add", variant="default"),
+        ],
+        className="abl-neuron",
+    )
+
+
+def _number(id: str, label: str, count: int) -> dmc.NumberInput:
+    whole = {"allowDecimal": False, "allowNegative": False, "clampBehavior": "strict"}
+    return dmc.NumberInput(id=id, label=label, min=0, max=count - 1, **whole)
+
+
+def position_chips(batch: TokenBatch, where: int | None) -> html.Div:
+    """One chip for all positions and one per token: where the parts are replaced."""
+    chips = [_chip("all positions", None, where is None)]
+    chips += [_chip(chip.shown, chip.index, where == chip.index) for chip in chips_of(batch)]
+    label = {"aria-label": "Positions at which the parts are replaced"}
+    return html.Div(chips, id="abl-chips", className="abl-chips", role="group", dir="ltr", **label)
+
+
+def _chip(text: str, index: int | None, on: bool) -> html.Button:
+    name = "Replace at all positions" if index is None else f"Replace only at position {index}: {text}"
+    return html.Button(
+        html.Bdi(text, dir="auto"),
+        type="button",
+        className="wb-chip" if index is not None else "abl-chip-all",
+        **{
+            "data-abl-where": "" if index is None else str(index),
+            "aria-pressed": "true" if on else "false",
+            "aria-label": name,
+            "title": "" if index is None else f"position {index}",
+        },
+    )

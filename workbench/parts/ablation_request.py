@@ -1,0 +1,187 @@
+"""From the page's state to experiments: what is in the tray, what a cell stands for, what is asked of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analyses.analysis import normalised
+from analyses.experiment import Experiment
+from analyses.grid import Coord
+from analyses.metrics import METRICS as MEASURES
+from hooks.errors import InputError, SpecError, WorkbenchError
+from hooks.interventions import Intervention, parse_intervention
+from hooks.reference import ModelRef
+from hooks.sites import Part
+from workbench.urls import State, edits_text
+
+KINDS = {"zero": "Zero", "mean": "Mean"}
+METRICS = {
+    "logit_diff": "Logit difference",
+    "logprob": "Log-probability of the answer",
+    "prob": "Probability of the answer",
+    "kl": "KL from the clean run",
+    "loss": "Loss",
+    "rank": "Rank of the answer",
+}
+SWEEPS = {
+    "head": "all heads",
+    "mlp": "all MLPs",
+    "attn": "all attention blocks",
+    "layer": "all layers",
+    "neuron": "neurons of one layer",
+    "position": "layers × positions",
+}
+DIMS = {"head": ("layer", "head"), "neuron": ("layer", "unit"), "position": ("layer", "pos")}
+SITES_OF = {
+    "head": ("z",),
+    "mlp": ("mlp_out",),
+    "attn": ("attn_out",),
+    "layer": ("attn_out", "mlp_out"),
+    "neuron": ("mlp_post",),
+    "position": ("attn_out", "mlp_out"),
+}
+SLICES = {"head": "head={head}", "neuron": "unit={unit}"}
+# The order in which a Part prints its slices.
+SLICE_ORDER = ("head", "pos", "unit")
+NAMES = {
+    "head": "head {layer}.{head}",
+    "mlp": "MLP {layer}",
+    "attn": "attention {layer}",
+    "layer": "layer {layer}",
+    "neuron": "neuron {layer}.{unit}",
+    "position": "layer {layer} at position {pos}",
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the tray holds. kind, where: how parts added next are replaced, and at which position (None: at all)."""
+
+    edits: tuple[Intervention, ...]
+    kind: str
+    where: int | None
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(edit.kind for edit in self.edits)
+
+
+def selection(state: State) -> Selection:
+    """The tray of a state, each part once. Raises SpecError, SiteMissing for an edit that cannot be read."""
+    edits = {edit.at: edit for edit in state.interventions()}
+    kind = state.kind if state.kind in KINDS else "zero"
+    return Selection(tuple(edits.values()), kind, state.where)
+
+
+def selection_or_none(state: State) -> Selection:
+    """The same, with an unreadable tray as an empty one: what can still be clicked beside the error."""
+    try:
+        return selection(state)
+    except WorkbenchError:
+        return selection(state.model_copy(update={"edits": ""}))
+
+
+def check_metric(state: State) -> None:
+    """Raises InputError that says what the prompt lacks for the metric of the state; KL and loss lack nothing."""
+    if state.metric not in METRICS:
+        raise SpecError(f"'{state.metric}' is not a metric.", f"Known: {', '.join(METRICS)}.")
+    name, needs = METRICS[state.metric], MEASURES[state.metric].needs
+    if "answers" in needs and not state.answer:
+        raise InputError(f"{name} needs an answer.", "Give the answer token with the prompt, or measure KL or loss.")
+    if "foils" in needs and not state.foil:
+        raise InputError(f"{name} needs a foil.", "Give the wrong answer with the prompt, or choose another metric.")
+
+
+def effect_experiment(state: State, chosen: Selection) -> Experiment:
+    """All edits of the tray together. Raises SpecError, InputError."""
+    together = len(chosen.kinds) == 1
+    kind = next(iter(chosen.kinds)) if together else chosen.kind
+    if together and kind in KINDS:
+        at: list[Any] = [str(edit.at) for edit in chosen.edits]
+    else:
+        kind = "zero"
+        at = [_as_json(edit) for edit in chosen.edits]
+    return _experiment(state, {"kind": kind, "at": at, **_means(kind)})
+
+
+def sweep_experiment(state: State) -> Experiment:
+    """Every part of one sort ablated alone, at all positions. Raises SpecError, InputError."""
+    if state.over not in SWEEPS:
+        raise SpecError(f"'{state.over}' is not a sweep.", f"Known: {', '.join(SWEEPS)}.")
+    kind = selection(state).kind
+    layers = {"layers": [state.within or 0]} if state.over == "neuron" else {}
+    return _experiment(state, {"kind": kind, "over": state.over, **layers, **_means(kind)})
+
+
+def _means(kind: str) -> dict[str, str]:
+    # The page has one prompt, whose mean at each position is its own value.
+    return {"mean_over": "positions"} if kind == "mean" else {}
+
+
+def _as_json(edit: Intervention) -> dict[str, Any]:
+    spec = edit.model_dump(mode="json")
+    return {**spec, "over": "positions"} if edit.kind == "mean" else spec
+
+
+def _experiment(state: State, params: Mapping[str, Any]) -> Experiment:
+    check_metric(state)
+    model = ModelRef.model_validate(state.model)
+    asked = {**params, "metric": state.metric}
+    return normalised(Experiment(model=model, inputs={"clean": state.inputs()}, analysis="ablation", params=asked))
+
+
+def sweep_coords(state: State, info: Mapping[str, Any], length: int) -> dict[str, list[int]]:
+    """The coordinates of the cells that the state's sweep will have. length: tokens of the prompt."""
+    sizes = {"head": int(info["n_heads"]), "unit": int(info["d_mlp"]), "pos": length}
+    layers = [state.within or 0] if state.over == "neuron" else list(range(int(info["n_layers"])))
+    return {"layer": layers, **{dim: list(range(sizes[dim])) for dim in DIMS.get(state.over, ("layer",))[1:]}}
+
+
+def unit_of(metric: str) -> str:
+    """The unit of a metric's effect."""
+    return MEASURES[metric].unit
+
+
+def template(over: str, where: int | None = None) -> str:
+    """The parts of any cell of a sweep over `over`, joined by ';', with {layer}, {head}, {unit}, {pos} to be filled in.
+
+    where: restrict them to this position; a sweep over positions has its own.
+    """
+    place = "{pos}" if over == "position" else where
+    slices = [text for text in (SLICES.get(over, ""), "" if place is None else f"pos={place}") if text]
+    slices.sort(key=lambda text: SLICE_ORDER.index(text.partition("=")[0]))
+    tail = f"[{','.join(slices)}]" if slices else ""
+    return ";".join(f"L{{layer}}.{site}{tail}" for site in SITES_OF[over])
+
+
+def parts_at(over: str, at: Mapping[str, Coord], where: int | None = None) -> tuple[Part, ...]:
+    """The parts that one cell of a sweep over `over` stands for; `at` has its coordinates by axis."""
+    return tuple(Part.parse(text) for text in template(over, where).format(**at).split(";"))
+
+
+def with_kind(state: State, kind: str) -> str:
+    """`State.edits` with every edit of this kind."""
+    return _written([edit.at for edit in selection(state).edits], kind)
+
+
+def with_where(state: State, where: int | None) -> str:
+    """`State.edits` with every part that has positions restricted to this one (None: at all positions)."""
+    edits = [
+        edit.model_copy(update={"at": replace(edit.at, pos=where)}) if "pos" in edit.at.site.axes else edit
+        for edit in selection(state).edits
+    ]
+    return edits_text(tuple({edit.at: edit for edit in edits}.values()))
+
+
+def with_parts(state: State, parts: tuple[Part, ...]) -> str:
+    """`State.edits` with these parts added in the way of the state; those that are there already stay as they are."""
+    chosen = selection(state)
+    held = {edit.at for edit in chosen.edits}
+    added = [parse_intervention({"kind": chosen.kind, "at": part}) for part in parts if part not in held]
+    return edits_text((*chosen.edits, *added))
+
+
+def _written(parts: list[Part], kind: str) -> str:
+    return edits_text(tuple(parse_intervention({"kind": kind, "at": part}) for part in dict.fromkeys(parts)))

@@ -1,0 +1,98 @@
+"""A sweep as it fills: what it says, the map of effects, the strongest cells as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from analyses.grid import Grid
+from workbench.figures.ablation import blank, cell_map, reach_of, strongest
+from workbench.figures.numbers import number, seconds, whole
+from workbench.parts.ablation_cells import cells, list_item
+from workbench.parts.ablation_request import NAMES, SWEEPS, parts_at, sweep_coords, template, unit_of
+from workbench.parts.empty import sentence
+from workbench.urls import State
+
+if TYPE_CHECKING:
+    from workbench.jobs import Job
+
+SHOWN_CELLS = 10
+
+
+def run_words(over: str) -> str:
+    """What the button that starts a sweep says."""
+    return f"Sweep {SWEEPS.get(over, 'all heads')}"
+
+
+def sweep(grid: Grid, state: State, status: Any, strings: Sequence[str] = ()) -> list[Any]:
+    """Status line, map and list; the same three places while results arrive, so that nothing jumps."""
+    effect = Grid("effect", grid.values, grid.dims, grid.coords, grid.unit, grid.baseline, grid.about, grid.valid)
+    picture = cell_map(effect, strings=strings)
+    figure = cells(
+        "abl-map",
+        picture,
+        label=f"Effect of ablating each of {SWEEPS[state.over]} alone",
+        name=NAMES[state.over],
+        action="toggle",
+        target=template(state.over),
+        kind=state.kind,
+        say="Click a cell to add it to the ablation.",
+    )
+    return [status, html.Div([figure, _list(effect, state, strings)], className="abl-map-and-list")]
+
+
+def empty_grid(state: State, info: Mapping[str, Any], length: int) -> Grid:
+    """The map of a sweep in which nothing has been measured."""
+    return blank("effect", sweep_coords(state, info, length), unit_of(state.metric))
+
+
+def _list(grid: Grid, state: State, strings: Sequence[str]) -> Any:
+    reach = reach_of(grid) or 1.0
+    items = [_item(row, state, reach, strings) for row in strongest(grid, SHOWN_CELLS)]
+    empty = [html.Li("Nothing measured yet.", className="wb-muted")]
+    return html.Div([html.H3("Strongest"), html.Ol(items or empty, className="abl-list", id="abl-strongest")])
+
+
+def _item(row: dict[str, Any], state: State, reach: float, strings: Sequence[str]) -> Any:
+    value = row.pop("value")
+    name = NAMES[state.over].format(**row)
+    if "pos" in row and strings:
+        name += f" “{strings[row['pos']]}”"
+    return list_item(parts_at(state.over, row), state.kind, name, number(value, signed=True), value / reach)
+
+
+def status(job: Job | None, measured: int, total: int, session: str) -> Any:
+    """How it stands with a sweep, in words, with the one button that belongs there."""
+    count = f"{whole(measured)} of {whole(total)} measured"
+    if job is not None and job.active:
+        return _running(job, count, session)
+    if job is not None and job.state == "failed":
+        error = job.error or {"message": "the sweep ended without a result.", "hint": ""}
+        words = [html.Strong(sentence(error["message"])), " ", html.Span(error.get("hint", ""), className="wb-muted")]
+        return html.Div(html.P(words, className="wb-inline-problem", role="alert"), className="abl-status")
+    if job is not None and job.state == "cancelled":
+        kept = f"Cancelled: {count}. What was measured stays here."
+        return html.Div(html.P(kept if measured else "Cancelled before the first result."), className="abl-status")
+    if measured == total:
+        return html.Div(html.P(f"{count}.", className="wb-muted"), className="abl-status")
+    ahead = f"{whole(total)} parts, each ablated alone. The map fills as results arrive."
+    return html.Div(html.P(ahead, className="wb-muted"), className="abl-status")
+
+
+def _running(job: Job, count: str, session: str) -> Any:
+    left = f"{seconds(job.seconds_left)} left" if job.seconds_left is not None else ""
+    facts = "waiting for the job before it" if job.state == "queued" else job.message
+    words = " · ".join(part for part in (sentence(facts), count, left) if part)
+    share = 100 * job.done / job.total if job.total else 0
+    ours = session in job.sessions
+    return html.Div(
+        [
+            dmc.Progress(value=share, size=6, **{"aria-label": words}),
+            html.P(words, className="wb-number", role="status"),
+            dmc.Button("Cancel sweep", id="abl-sweep-cancel", variant="default") if ours else None,
+        ],
+        className="abl-status abl-status-running",
+    )

@@ -1,0 +1,140 @@
+"""How it stands with the two experiments of the Ablate page: asked of the workspace anew each time, so never stale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from analyses.analysis import sentence
+from analyses.experiment import Experiment
+from hooks.errors import InputError, ModelError, WorkbenchError
+from workbench.parts import ablation_sweep
+from workbench.parts.ablation_effect import effect
+from workbench.parts.ablation_request import effect_experiment, selection, sweep_experiment
+from workbench.parts.ablation_saving import save_row
+from workbench.parts.empty import empty, problem, waiting
+from workbench.requests import ExperimentRequest
+from workbench.urls import State
+
+if TYPE_CHECKING:
+    from workbench.jobs import Job
+    from workbench.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a panel shows. key: changes whenever the content does. job: the job that makes it, or ""."""
+
+    key: str
+    content: Any
+    job: str = ""
+
+
+def info_of(workspace: Workspace, state: State) -> Mapping[str, Any]:
+    """The sizes of the model of a state. Raises ModelError when it is not open any more."""
+    summary = workspace.summary(state.model)
+    if summary is None:
+        raise ModelError(f"{state.model} is not open any more.", "Reload the page to open it again.")
+    info: Mapping[str, Any] = summary["info"]
+    return info
+
+
+def heading(state: State) -> str:
+    """The experiment of the tray in words; what to do where the tray is empty. Raises WorkbenchError."""
+    chosen = selection(state)
+    if not chosen.edits:
+        return "Nothing is ablated yet. Choose parts below, or sweep them all."
+    return sentence(effect_experiment(state, chosen))
+
+
+def watch_effect(workspace: Workspace, state: State, session: str, *, again: bool = False) -> Seen:
+    """The effect of the tray, computed when it is not there. again: start anew after a failure or a cancel."""
+    try:
+        chosen = selection(state)
+        if not chosen.edits:
+            return Seen("empty", _nothing())
+        experiment = effect_experiment(state, chosen)
+        result = workspace.result(experiment.id)
+        if result is not None:
+            batch = workspace.tokens(state.model, state.inputs())
+            answers = [ids[0] if ids else [] for ids in (batch.answers, batch.foils)]
+            saving = save_row("effect", experiment.id, "pattern_shift")
+            return Seen(f"done {experiment.id}", effect(result, saving, *answers))
+        job = _asked(workspace, experiment, session, again)
+    except WorkbenchError as error:
+        return Seen(f"refused {error}", problem(error, prompt_button(error), id="abl-problem"))
+    key = f"{experiment.id} {job.state} {job.done} {job.message} {job.seconds_left}"
+    return Seen(key, _told(job), job.id)
+
+
+def _asked(workspace: Workspace, experiment: Experiment, session: str, again: bool) -> Job:
+    job = workspace.job(experiment.id)
+    if job is None or job.state == "done" or (again and not job.active):
+        return workspace.submit(ExperimentRequest(experiment=experiment), session=session)
+    return job
+
+
+def _nothing() -> Any:
+    start = dmc.Button("Sweep all heads to find the strongest", id={"type": "abl-sweep-start", "of": "empty"})
+    text = "Click a head, an attention block, an MLP or a layer in the picker, or press a on the Attention page."
+    return empty("Nothing is ablated yet", text, start, symbol="ablate", id="abl-empty")
+
+
+def _told(job: Job) -> Any:
+    if job.active or job.state == "done":
+        queued = "waiting for the job before it" if job.state == "queued" else "starting"
+        return waiting(job.title, job.message or queued, job.done, job.total, job.seconds_left, id="abl-waiting")
+    button = dmc.Button("Run again", id={"type": "abl-again", "of": "effect"}, variant="default")
+    stopped = {"message": "this ablation was cancelled.", "hint": "Nothing is lost: run it again when you like."}
+    ended = {"message": "the job ended without a result.", "hint": "Run it again."}
+    return problem(stopped if job.state == "cancelled" else job.error or ended, button, id="abl-problem")
+
+
+def leave(workspace: Workspace, job_id: str, session: str) -> None:
+    """Stop a job that this page waited for and does not show any more; others who wait for it keep it."""
+    job = workspace.job(job_id)
+    if job is not None and job.active:
+        workspace.cancel(job_id, session=session)
+
+
+def experiment_of(state: State, of: str) -> Experiment:
+    """The experiment that the panel `of` ("effect" or "sweep") shows. Raises WorkbenchError."""
+    return sweep_experiment(state) if of == "sweep" else effect_experiment(state, selection(state))
+
+
+def prompt_button(error: WorkbenchError) -> Any:
+    """The button that leads to what an InputError asks for; None for other errors."""
+    if not isinstance(error, InputError):
+        return None
+    return html.Button("Edit the prompt", className="wb-button", type="button", **{"data-wb-action": "prompt"})
+
+
+def start_sweep(workspace: Workspace, state: State, session: str) -> Job:
+    """Ask for the sweep of a state. Raises WorkbenchError."""
+    return workspace.submit(ExperimentRequest(experiment=sweep_experiment(state)), session=session)
+
+
+def watch_sweep(workspace: Workspace, state: State, session: str) -> Seen:
+    """The sweep of the state as far as it is measured; it is never started by itself."""
+    try:
+        experiment, info = sweep_experiment(state), info_of(workspace, state)
+        batch = workspace.tokens(state.model, state.inputs())
+        result, job = workspace.result(experiment.id), workspace.job(experiment.id)
+        partial = workspace.partial(experiment.id) if result is None and job is not None else None
+    except WorkbenchError as error:
+        return Seen(f"refused {error}", problem(error, prompt_button(error), id="abl-sweep-problem"))
+    blank = ablation_sweep.empty_grid(state, info, batch.lengths[0])
+    grid = result.grid("effect") if result is not None else partial or blank
+    total = blank.values.size
+    measured = total if grid.valid is None else int(grid.valid.sum())
+    live = None if result is not None else job
+    status = ablation_sweep.status(live, measured, total, session)
+    content = ablation_sweep.sweep(grid, state, status, batch.strings[0])
+    if result is not None:
+        content.append(save_row("sweep", experiment.id, "effect"))
+    facts = (live.state, live.done, live.message, live.seconds_left) if live is not None else ()
+    return Seen(f"{experiment.id} {result is not None} {measured} {facts}", content, experiment.id)

@@ -1,0 +1,214 @@
+"""What the Attention page shows of a head: which captures each view needs, and the numbers it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from analyses.analysis import normalised
+from analyses.experiment import Experiment
+from analyses.grid import Grid, Unit
+from hooks.errors import InputError, SiteMissing
+from hooks.interventions import Intervention
+from hooks.prompts import PromptSet
+from hooks.reference import ModelRef
+from workbench.figures.attention import Scale
+from workbench.requests import CaptureRequest, ExperimentRequest
+from workbench.urls import State
+
+MASKED = -1e4
+"""A mask adds the lowest number of its dtype to a score; no real score comes near this."""
+
+
+class Stored(Protocol):
+    """What is asked of a stored capture."""
+
+    @property
+    def sites(self) -> Any: ...
+
+    def read(self, site: str, *, head: int | None = None, prompt: int | None = None) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One tab of the head panel. averages: whether a mean over heads has a meaning."""
+
+    name: str
+    title: str
+    scale: Scale
+    unit: Unit
+    meaning: str
+    averages: bool = True
+
+
+VIEWS: dict[str, View] = {
+    view.name: view
+    for view in (
+        View(
+            "pattern",
+            "Pattern",
+            "attention",
+            "attention",
+            "Attention weight A[q, k]: the share that query q takes of key k's value. A row sums to 1.",
+        ),
+        View(
+            "weighted",
+            "Value-weighted",
+            "weighted",
+            "activation",
+            "A[q, k] · ‖v_k‖: the weight times the length of the value that it reads, before the output projection. "
+            "A large weight on a short value moves little.",
+        ),
+        View(
+            "scores",
+            "Query–key",
+            "scores",
+            "activation",
+            "Scaled products of query and key before the softmax. Masked cells are blank.",
+            averages=False,
+        ),
+        View(
+            "difference",
+            "Difference to edited",
+            "difference",
+            "attention",
+            "Weight with the edits in the tray minus the clean weight, on the same tokens.",
+        ),
+    )
+}
+AVERAGES = {"none": "This head", "layer": "Layer mean", "all": "All heads' mean"}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many layers, query heads and key/value heads a model has."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+
+    @classmethod
+    def of(cls, summary: dict[str, Any]) -> Sizes:
+        info = summary["info"]
+        return cls(int(info["n_layers"]), int(info["n_heads"]), int(info["n_kv_heads"]))
+
+    def check(self, layer: int, head: int) -> None:
+        """Raises SiteMissing for a head that the model does not have."""
+        for given, count, word in ((layer, self.layers, "layer"), (head, self.heads, "head")):
+            if given >= count:
+                raise SiteMissing(
+                    f"{word} {given} does not exist: this model has {count} {word}s (0–{count - 1}).",
+                    "Choose a map in the overview.",
+                )
+
+    def sharing(self, head: int) -> str:
+        """In words, which key/value head a query head reads and which heads share it."""
+        group = self.heads // self.kv_heads
+        if group == 1:
+            return f"query head {head} · its own keys and values"
+        kv_head = head // group
+        others = ", ".join(str(other) for other in range(kv_head * group, (kv_head + 1) * group))
+        return f"query head {head} · key/value head {kv_head} (shared by heads {others})"
+
+
+def view_of(state: State) -> View:
+    """The view that an address names; an unknown name is the pattern."""
+    return VIEWS.get(state.tab, VIEWS["pattern"])
+
+
+def average_of(state: State) -> str:
+    """`none`, `layer` or `all`: what is averaged in the head panel."""
+    return state.average if view_of(state).averages and state.average in AVERAGES else "none"
+
+
+def prompt_of(state: State) -> PromptSet:
+    """The prompt without its answers: a pattern does not depend on them."""
+    return state.inputs().model_copy(update={"answers": (), "foils": ()})
+
+
+def capture_of(state: State, *sites: str, edits: Sequence[Intervention] = ()) -> CaptureRequest:
+    """The request for some sites on the prompt of an address."""
+    return CaptureRequest(model=ModelRef(name=state.model), inputs=prompt_of(state), sites=sites, edits=tuple(edits))
+
+
+def patterns_of(state: State) -> CaptureRequest:
+    """The capture behind the overview: every pattern of the clean run."""
+    return capture_of(state, "L*.pattern")
+
+
+def needed(state: State, layer: int) -> tuple[CaptureRequest, ...]:
+    """The captures that the open view of a head reads. Raises SpecError for edits that cannot be read.
+
+    Scores are as large as patterns, so one layer is asked for; values are small, so all layers come at once.
+    """
+    name = view_of(state).name
+    if name == "weighted":
+        return (patterns_of(state), capture_of(state, "L*.v"))
+    if name == "scores":
+        return (capture_of(state, f"L{layer}.scores"),)
+    if name == "difference":
+        edits = state.interventions()
+        if not edits:
+            raise InputError("no edit is in the tray.", "Press Ablate head, then this tab shows what changes.")
+        return (patterns_of(state), capture_of(state, "L*.pattern", edits=edits))
+    return (patterns_of(state),)
+
+
+def scores_of(state: State) -> ExperimentRequest:
+    """The request for head scores on repeated random tokens, with its usual settings."""
+    return ExperimentRequest(
+        experiment=normalised(Experiment(model=ModelRef(name=state.model), analysis="head_scores"))
+    )
+
+
+def export_of(state: State, layer: int, head: int) -> ExperimentRequest:
+    """The experiment that stores the pattern of one head."""
+    experiment = Experiment(
+        model=ModelRef(name=state.model),
+        inputs={"clean": prompt_of(state)},
+        analysis="attention_patterns",
+        params={"layers": [layer], "heads": [head]},
+    )
+    return ExperimentRequest(experiment=normalised(experiment))
+
+
+def pattern_layers(stored: Stored, layers: int) -> Iterator[np.ndarray]:
+    """The patterns of the first prompt, layer by layer: [head q k]."""
+    for layer in range(layers):
+        yield stored.read(f"L{layer}.pattern", prompt=0)
+
+
+def head_grid(view: View, captures: Sequence[Stored], sizes: Sizes, layer: int, head: int, average: str) -> Grid:
+    """The values of a view: dims (q_pos, k_pos). captures: in the order of `needed`."""
+    if average == "all":
+        values = np.mean([_cells(view, captures, sizes, n, None).mean(axis=0) for n in range(sizes.layers)], axis=0)
+    elif average == "layer":
+        values = _cells(view, captures, sizes, layer, None).mean(axis=0)
+    else:
+        values = _cells(view, captures, sizes, layer, head)
+    values = np.asarray(values, dtype=np.float32)
+    places = tuple(range(values.shape[-1]))
+    valid = None
+    if view.name == "scores":
+        valid = np.isfinite(values) & (values > MASKED)
+        values = np.where(valid, values, 0.0)
+    baseline = 0.0 if view.name == "difference" else None
+    coords = {"q_pos": places, "k_pos": places}
+    return Grid(view.name, values, ("q_pos", "k_pos"), coords, view.unit, baseline, about=view.meaning, valid=valid)
+
+
+def _cells(view: View, captures: Sequence[Stored], sizes: Sizes, layer: int, head: int | None) -> np.ndarray:
+    """[q k] of one head, or [head q k] of a layer when `head` is None."""
+    if view.name == "scores":
+        return captures[0].read(f"L{layer}.scores", head=head, prompt=0)
+    pattern = captures[0].read(f"L{layer}.pattern", head=head, prompt=0)
+    if view.name == "weighted":
+        lengths = np.linalg.norm(captures[1].read(f"L{layer}.v", prompt=0).astype(np.float32), axis=-1)
+        per_head = np.repeat(lengths.T, sizes.heads // sizes.kv_heads, axis=0)
+        return pattern * (per_head[:, None, :] if head is None else per_head[head])
+    if view.name == "difference":
+        return captures[1].read(f"L{layer}.pattern", head=head, prompt=0) - pattern
+    return pattern

@@ -1,0 +1,62 @@
+"""Terms of the field with one sentence each, shown on hover or focus where they first stand on a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+TERMS: dict[str, str] = {
+    "ablation": (
+        "Replace a part of the model by zero, by its mean over a reference set, or by a value from another prompt, "
+        "and see what changes."
+    ),
+    "answer": "The token that would be right after the prompt.",
+    "attention weight": (
+        "The share that a query position gives to a key position; the weights of one query sum to 1. "
+        "Attention is not an explanation: only an edit shows an effect."
+    ),
+    "duplicate-token head": "A head that attends from a token to an earlier copy of the same token.",
+    "entropy": "How spread out a head's attention is, in nats: 0 when it looks at one token.",
+    "exact parity": "The logits of the observed model equal those of the unobserved model bit for bit.",
+    "first-token attention": (
+        "The share that a head gives to the first token, where many heads rest when they have nothing to do."
+    ),
+    "foil": "The token that would be wrong after the prompt, with which the answer is compared.",
+    "grouped heads": "Several query heads share one key/value head.",
+    "head": "One of the parallel attention maps of a layer, with its own queries and values.",
+    "induction head": "A head that finds an earlier copy of the present token and attends to the token after it.",
+    "KL divergence": "How far the edited next-token distribution is from the clean one, in nats; 0 when equal.",
+    "log-probability": "The natural logarithm of a probability.",
+    "logit": "The score of a token before the softmax turns scores into probabilities.",
+    "logit difference": "logit(answer) − logit(foil) at the answer position.",
+    "loss": "Mean over predicted positions of −log p(next token), in nats.",
+    "mean ablation": "Replace a part by its mean over a reference set.",
+    "MLP": "The feed-forward part of a layer; its hidden units are called neurons.",
+    "parity": "How far the logits of the observed model are from those of the unobserved one.",
+    "pattern": "The attention weights of one head: rows are queries, columns are keys.",
+    "previous-token head": "A head that attends to the token directly before.",
+    "residual stream": "The sum that every layer reads from and writes to.",
+    "site": "A named tensor of the forward pass, such as L3.z.",
+    "surprisal": "−log p(token) given everything before it, in nats: high where the model did not expect the token.",
+    "temperature": "Divides the logits before the softmax: below 1 sharpens the distribution, above 1 flattens it.",
+    "top-k": "Keep only the k most probable tokens.",
+    "top-p": "Keep the smallest set of most probable tokens whose probabilities sum to at least p.",
+    "zero ablation": "Replace a part by zero.",
+}
+
+
+def term(name: str, text: str | None = None) -> Any:
+    """`text` (or the term itself) underlined with dots, explained on hover and on focus. Raises KeyError if unknown."""
+    word = html.Span(text or name, className="wb-term", tabIndex=0)
+    return dmc.Tooltip(
+        label=TERMS[name],
+        children=word,
+        multiline=True,
+        w=280,
+        withArrow=False,
+        openDelay=150,
+        boxWrapperProps={"display": "inline-block"},
+        events={"hover": True, "focus": True, "touch": True},
+    )

@@ -1,0 +1,172 @@
+"""One result whole: its numbers, its figures, what it was made of, and the way to make it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dash import dcc, html
+
+from analyses.analysis import sentence
+from analyses.grid import Grid
+from analyses.result import Result
+from workbench.figures import auto
+from workbench.figures.numbers import UNIT_WORDS, number, seconds, size, whole
+from workbench.figures.table import is_signed, top_cells
+from workbench.figures.theme import ThemeName
+from workbench.parts.empty import sentence as in_words
+from workbench.parts.export_menu import export_menu, figure_buttons
+from workbench.parts.graph import graph
+from workbench.parts.panel import panel
+from workbench.parts.results_links import page_link
+from workbench.parts.results_list import delete_button, note_box, when
+
+if TYPE_CHECKING:
+    from workbench.results import ResultCard
+
+DRAWN_CELLS = 400_000
+HEIGHTS = {1: 340, 2: 480}
+TOP = 10
+TITLES = {
+    "kl": "KL divergence",
+    "metric_clean": "Metric, clean run",
+    "prob": "Probability",
+    "prob_ablated": "Next token, ablated",
+    "prob_clean": "Next token, clean",
+    "pattern_shift": "Attention that moved",
+}
+
+
+def detail(result: Result, card: ResultCard, theme: ThemeName) -> list[Any]:
+    """The panels of an open result."""
+    return [
+        header(result, card),
+        *([scalars(result)] if any(not grid.dims for grid in result.grids.values()) else []),
+        *(figure_panel(result, grid, theme) for grid in result.grids.values() if grid.dims),
+        made_of(result),
+    ]
+
+
+def header(result: Result, card: ResultCard) -> Any:
+    """The sentence, the note, and what can be done."""
+    link = page_link(result.experiment)
+    opener = [dcc.Link(link[1], href=link[0], className="wb-button wb-primary")] if link else []
+    tools = html.Div([*opener, _compare(card.id), export_menu(card.id), delete_button(card.id)], className="wb-tools")
+    facts = f"{card.model} · {when(card.created)} · {seconds(card.seconds)}"
+    about = [facts, *([" ", html.Span("saved", className="wb-tag")] if card.saved else [])]
+    return panel(sentence(result.experiment), note_box(card), tools=tools, about=about, id="res-open")
+
+
+def _compare(result_id: str) -> Any:
+    changes = json.dumps({"open": "", "beside": result_id})
+    return html.A(
+        "Compare with another",
+        href="/results",
+        className="wb-button",
+        **{"data-wb-nav": "/results", "data-wb-set": changes},
+    )
+
+
+def scalars(result: Result) -> Any:
+    """The grids that are one number."""
+    rows = [
+        html.Tr(
+            [
+                html.Th(title_of(grid), scope="row", title=grid.about),
+                html.Td(value_text(grid), className="wb-mono"),
+                html.Td(UNIT_WORDS[grid.unit], className="wb-muted"),
+            ]
+        )
+        for grid in result.grids.values()
+        if not grid.dims
+    ]
+    return panel("Numbers", html.Table(html.Tbody(rows), className="res-numbers wb-number"), id="res-numbers")
+
+
+def title_of(grid: Grid) -> str:
+    """A grid's name as words."""
+    return TITLES.get(grid.name) or in_words(grid.name.replace("_", " "))
+
+
+def value_text(grid: Grid) -> str:
+    """The one number of a grid without axes."""
+    known = grid.valid is None or bool(grid.valid.all())
+    return number(float(grid.values) if known else None, signed=is_signed(grid))
+
+
+def figure_panel(result: Result, grid: Grid, theme: ThemeName) -> Any:
+    """A grid's default figure, its exports and its strongest cells as text."""
+    tools = figure_buttons(result.id, grid.name)
+    name = f"res-grid-{grid.name}"
+    if grid.values.size > DRAWN_CELLS:
+        words = f"{whole(grid.values.size)} cells are too many to draw here. The bundle holds them as HDF5."
+        return panel(title_of(grid), html.P(words, className="wb-muted"), about=grid.about, id=name)
+    drawn = graph(
+        {"type": "res-graph", "of": grid.name},
+        auto.figure(grid, title="", tokens=tokens_of(result), theme=theme),
+        height=height_of(grid),
+    )
+    return panel(
+        title_of(grid), drawn, text_alternative(grid, tokens_of(result)), tools=tools, about=grid.about, id=name
+    )
+
+
+def height_of(grid: Grid) -> int:
+    """Pixels for a grid's figure: more for many rows."""
+    rows = grid.values.shape[0]
+    return max(HEIGHTS.get(len(grid.dims), 560), min(120 + 14 * rows, 720)) if len(grid.dims) != 1 else HEIGHTS[1]
+
+
+def tokens_of(result: Result) -> Sequence[str] | None:
+    """The display strings of the only prompt; None where there are several, or none."""
+    prompts = [prompt for prompts in result.provenance.strings.values() for prompt in prompts]
+    return prompts[0] if len(prompts) == 1 else None
+
+
+def text_alternative(grid: Grid, tokens: Sequence[str] | None) -> Any:
+    """The ten most telling cells as a list that opens."""
+    items = [html.Li(phrase) for phrase in top_cells(grid, TOP, tokens=tokens)]
+    return html.Details(
+        [html.Summary("Strongest cells as text"), html.Ol(items, className="wb-number")], className="res-more"
+    )
+
+
+def made_of(result: Result) -> Any:
+    """Provenance, tokens, the experiment as JSON, and how to replay it."""
+    provenance = result.provenance
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    facts: Mapping[str, Any] = {
+        "Model": f"{result.experiment.model}, from {provenance.source}",
+        "Weights": html.Span(provenance.model_hash, className="wb-mono"),
+        "Tokenizer": html.Span(provenance.tokenizer_hash, className="wb-mono"),
+        "Device": f"{provenance.device}, {provenance.dtype}",
+        "Attention": provenance.attention,
+        "Seed": str(provenance.seed),
+        "Run": f"{when(provenance.started)}, {seconds(provenance.seconds)}, peak {size(provenance.peak_bytes)}",
+        "Cache": "activations came from the store" if provenance.from_cache else "computed by forward passes",
+        "Versions": versions,
+        "Result": html.Span(result.id, className="wb-mono"),
+        **({"Warnings": " ".join(provenance.warnings)} if provenance.warnings else {}),
+    }
+    pairs = [item for name, value in facts.items() for item in (html.Dt(name), html.Dd(value))]
+    experiment = json.dumps(result.experiment.to_json(), ensure_ascii=False, indent=2)
+    return panel(
+        "What it is made of",
+        html.Dl(pairs, className="wb-facts-list"),
+        *(_prompts(name, prompts) for name, prompts in provenance.strings.items()),
+        _folded("Experiment as JSON", html.Pre(experiment, className="res-code", id="res-experiment")),
+        html.P(
+            ["Check these numbers on any machine: ", html.Code(f"workbench replay {result.id}", className="wb-mono")]
+        ),
+        id="res-made-of",
+    )
+
+
+def _prompts(name: str, prompts: Sequence[Sequence[str]]) -> Any:
+    rows = [html.Li([html.Bdi(token, className="wb-chip", dir="auto") for token in prompt]) for prompt in prompts]
+    return _folded(f"Tokens of {name}", html.Ol(rows, className="res-tokens", dir="ltr"))
+
+
+def _folded(title: str, content: Any) -> Any:
+    return html.Details([html.Summary(title), content], className="res-more")

@@ -1,0 +1,61 @@
+"""From a result back to the page that shows it: the address in which its experiment is set up again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analyses.experiment import Experiment
+from hooks.prompts import PromptSet
+from workbench import urls
+from workbench.urls import State
+
+PAGES = {
+    "ablation": ("/ablation", "Open on Ablate"),
+    "attention_patterns": ("/attention", "Open on Attention"),
+    "head_scores": ("/attention", "Open on Attention"),
+    "next_token": ("/prompt", "Open on Prompt"),
+}
+
+
+def page_link(experiment: Experiment) -> tuple[str, str] | None:
+    """Address and words of a link to the experiment's page; None where no page can show it whole.
+
+    Pages show one prompt given as text, with one answer and one foil given as text.
+    """
+    inputs = experiment.inputs.get("clean")
+    if experiment.analysis not in PAGES or (inputs is not None and _prompt_fields(inputs) is None):
+        return None
+    path, words = PAGES[experiment.analysis]
+    fields = _prompt_fields(inputs) if inputs is not None else {}
+    known = {"model": str(experiment.model), **(fields or {}), **_param_fields(experiment)}
+    return path + urls.write(State.model_validate(known)), words
+
+
+def _prompt_fields(inputs: PromptSet) -> dict[str, Any] | None:
+    answers, foils = inputs.answers or ("",), inputs.foils or ("",)
+    texts = (inputs.prompts[0], answers[0], foils[0])
+    if len(inputs.prompts) > 1 or not all(isinstance(text, str) for text in texts):
+        return None
+    prompt, answer, foil = texts
+    return {"prompt": prompt, "answer": answer, "foil": foil, "special": inputs.special, "plain": inputs.plain_text}
+
+
+def _param_fields(experiment: Experiment) -> dict[str, Any]:
+    params = experiment.params
+    if experiment.analysis == "ablation":
+        kind = params["kind"] if params["kind"] in ("zero", "mean") else "zero"
+        fields = {"kind": kind, "metric": params["metric"]}
+        if params.get("at"):
+            return {**fields, "edits": ";".join(_edit(item, kind) for item in params["at"])}
+        layers = params.get("layers") or (None,)
+        return {**fields, "over": params["over"], "within": layers[0] if params["over"] == "neuron" else None}
+    if experiment.analysis == "next_token":
+        position = params.get("position")
+        chosen = position if isinstance(position, int) else None
+        return {"temperature": params["temperature"], "top_k": params["top_k"], "position": chosen}
+    layers, heads = params.get("layers"), params.get("heads")
+    return {"layer": layers[0], "head": heads[0]} if layers and heads else {}
+
+
+def _edit(item: Any, kind: str) -> str:
+    return f"{item['kind']}:{item['at']}" if isinstance(item, dict) else f"{kind}:{item}"

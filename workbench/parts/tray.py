@@ -1,0 +1,102 @@
+"""The edit tray: the edits of the address, in order; remove, undo, redo, run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dash import Dash, Input, Output, html
+
+from hooks.errors import WorkbenchError
+from hooks.interventions import Intervention
+from hooks.sites import Part
+from workbench import urls
+from workbench.parts.icons import icon
+
+VERBS = {"zero": "zero", "mean": "mean", "patch": "patch"}
+
+
+def tray() -> Any:
+    """The drawer at the right. It is shown while there are edits, and can be folded away."""
+    fold = _button("tray", icon("close", size=16), "Fold the edit tray away")
+    run = _button("run", [icon("run", size=16), "Run"], "Run: compare clean and edited", "wb-button wb-primary")
+    undo = _button("undo", icon("undo", size=16), "Undo (u)")
+    redo = _button("redo", icon("redo", size=16), "Redo (Shift u)")
+    clear = _button("clear-edits", "Clear", "Clear all edits", "wb-button wb-quiet")
+    return html.Aside(
+        [
+            html.Div([html.H2("Edits"), fold], className="wb-tray-head"),
+            html.Div(id="tray-list", className="wb-tray-list"),
+            html.Div([run, undo, redo, clear], className="wb-tray-foot"),
+        ],
+        className="wb-tray",
+        id="tray",
+        **{"aria-label": "Edit tray"},
+    )
+
+
+def _button(action: str, shown: Any, title: str, look: str = "wb-icon-button") -> Any:
+    return html.Button(
+        shown,
+        className=look,
+        id=f"tray-{action.partition('-')[0]}",
+        type="button",
+        title=title,
+        **{"data-wb-action": action, "aria-label": title},
+    )
+
+
+def describe(edit: Intervention) -> tuple[str, str]:
+    """Where an edit is, in words (`L23 h3`, `L5 MLP`), and what it does (`zero`)."""
+    return place(edit.at), VERBS.get(edit.kind, edit.kind)
+
+
+def place(part: Part) -> str:
+    """A part in few words: `L23 h3`, `L5 MLP`, `L5 neuron 7`, `L2 pattern h1`."""
+    site = part.site
+    words = [] if site.layer is None else [f"L{site.layer}"]
+    names = {"z": "", "mlp_out": "MLP", "attn_out": "attention", "mlp_post": "neurons", "resid_post": "layer"}
+    name = names.get(site.name, site.name)
+    if part.unit is not None:
+        name = f"neuron {part.unit}" if site.name == "mlp_post" else f"{site.name} {part.unit}"
+    words += [name] if name else []
+    if part.head is not None:
+        words.append(f"{'kv' if site.kind.head_axis == 'kv_head' else 'h'}{part.head}")
+    elif site.name == "z":
+        words.append("all heads")
+    for field in ("pos", "q_pos", "k_pos"):
+        value = getattr(part, field)
+        if value is not None:
+            where = f"{value[0]}–{value[1] - 1}" if isinstance(value, tuple) else value
+            words.append(f"{'at' if field == 'pos' else field[0]} {where}")
+    return " ".join(words)
+
+
+def rows(edits: str) -> list[Any]:
+    """One row per edit in the text of the address; an unreadable one says so and can be removed."""
+    return [_row(text) for text in edits.split(";") if text]
+
+
+def _row(text: str) -> Any:
+    try:
+        (edit,) = urls.State(edits=text).interventions()
+        where, what = describe(edit)
+        words = [html.Span(where, className="wb-mono"), html.Span(what, className="wb-muted")]
+    except WorkbenchError as error:
+        where = text
+        words = [html.Span(text, className="wb-mono wb-bad"), html.Span(error.message, className="wb-muted")]
+    remove = html.Button(
+        icon("close", size=14),
+        className="wb-icon-button",
+        type="button",
+        title="Remove",
+        **{"aria-label": f"Remove {where}", "data-wb-remove": text},
+    )
+    return html.Div([html.Div(words, className="wb-edit-words"), remove], className="wb-edit")
+
+
+def register(app: Dash) -> None:
+    """Draw the edits whenever they change."""
+
+    @app.callback(Output("tray-list", "children"), Input("edits", "data"))
+    def draw(edits: str | None) -> list[Any]:
+        return rows(edits or "")
