@@ -17,6 +17,7 @@ import math
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -117,7 +118,8 @@ def build_tokenizer(seed: int) -> GPT2Tokenizer:
     bpe.train_from_iterator(lines, trainer)
     state = json.loads(bpe.to_str())["model"]
     vocab: dict[str, int] = state["vocab"] | {EOT: len(state["vocab"])}  # last, as in GPT-2
-    tokenizer = GPT2Tokenizer(vocab=vocab, merges=[tuple(m) for m in state["merges"]], model_max_length=CONTEXT)
+    merges: Any = [tuple(pair) for pair in state["merges"]]
+    tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT)
     for word in lexicon:
         if len(tokenizer.encode(f" {word}")) != 1:
             raise ValueError(f"{word!r} with its leading space is not one token")

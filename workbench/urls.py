@@ -17,7 +17,7 @@ IOI = "When Mary and John went to the store, John gave a drink to"
 
 
 class State(Spec):
-    """Everything a page needs to show the same thing again. Fields equal to their default are left out of the address."""
+    """Everything a page needs to show the same thing again. Fields with their default are left out of the address."""
 
     model: str = "smollm2-135m"
     prompt: str = IOI
@@ -87,7 +87,7 @@ def edits_text(edits: tuple[Intervention, ...]) -> str:
 
 
 def read(search: str | None) -> State:
-    """The state in a query string. Unknown or malformed fields fall back to their defaults: a stale link still opens."""
+    """The state in a query string. Unknown or malformed fields take their defaults: a stale link still opens."""
     given = dict(parse_qsl((search or "").lstrip("?"), keep_blank_values=True))
     given = {key: value for key, value in given.items() if key in State.model_fields}
     try:

@@ -26,7 +26,8 @@ from workbench.cache.key import ModelFacts, capture_key
 from workbench.engines.base import Engine, title, urgency
 from workbench.engines.runner import partial_path
 from workbench.grids import StoredGrids
-from workbench.jobs import KEPT_ROWS, TABLE, Job, JobTable, NewJob
+from workbench.job_table import KEPT_ROWS, TABLE, JobTable
+from workbench.jobs import Job, NewJob
 from workbench.known import KnownModels
 from workbench.requests import CaptureRequest, ExperimentRequest, Request
 from workbench.results import ResultCard, Results

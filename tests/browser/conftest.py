@@ -29,7 +29,7 @@ ARGS = [
 ]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Shared machines are slow at times; nothing here measures speed.
-PATIENCE = 30_000
+PATIENCE = 60_000
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Journey 2: ablate. From an open head to its effect, a sweep, the strongest cell, undo, a saved result and its file."""
+"""Journey 2: ablate. From an open head to its effect, a sweep, the strongest cell, undo, a saved result, its file."""
 
 from __future__ import annotations
 
@@ -82,7 +82,13 @@ def test_from_an_open_head_to_an_exported_ablation(page: Page, app_url: str) -> 
     result_id = saving.get_attribute("data-result")
     shown = {name: page.locator(f"#abl-{name}").inner_text() for name in ("effect", "clean", "kl")}
     tables = {
-        name: dict(zip(table.locator("tbody bdi").all_inner_texts(), table.locator("tbody td:nth-child(3)").all_inner_texts(), strict=True))
+        name: dict(
+            zip(
+                table.locator("tbody bdi").all_inner_texts(),
+                table.locator("tbody td:nth-child(3)").all_inner_texts(),
+                strict=True,
+            )
+        )
         for name, table in (("prob_clean", clean), ("prob_ablated", ablated))
     }
     saving.get_by_label("Note").fill(NOTE)

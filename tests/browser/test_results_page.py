@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from hooks.spec import digest
 from workbench.parts.ablation_request import effect_experiment, selection
@@ -94,7 +94,8 @@ def test_a_bundle_downloads_whole(page: Page, app_url: str, two: list[str]) -> N
     opened(page, app_url)
     menu = page.locator(f"#res-card-{two[0]} .exp-menu")
     menu.locator("summary").click()
-    with page.expect_download() as waiting:
+    # Its figures are drawn by a browser of their own, which takes a while to start.
+    with page.expect_download(timeout=240_000) as waiting:
         menu.get_by_role("button", name=re.compile("^Bundle")).click()
     with zipfile.ZipFile(Path(waiting.value.path())) as bundle:
         assert bundle.testzip() is None
@@ -102,7 +103,10 @@ def test_a_bundle_downloads_whole(page: Page, app_url: str, two: list[str]) -> N
     expect(menu.locator(".exp-say")).to_contain_text("is in your downloads")
 
 
-def test_a_failed_export_is_said_beside_its_button(page: Page, app_url: str, two: list[str]) -> None:
+def test_a_failed_export_is_said_beside_its_button(browser: Browser, app_url: str, two: list[str]) -> None:
+    # A page of its own: the browser itself logs the failed answer as an error.
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
     opened(page, app_url)
     menu = page.locator(f"#res-card-{two[1]} .exp-menu")
     refusal = {"message": "the disk is full.", "hint": "Make room."}
@@ -110,6 +114,7 @@ def test_a_failed_export_is_said_beside_its_button(page: Page, app_url: str, two
     menu.locator("summary").click()
     menu.get_by_role("button", name="JSON", exact=True).click()
     expect(menu.locator(".exp-say")).to_have_text("The disk is full. Make room.")
+    context.close()
 
 
 def test_a_result_that_is_not_there_says_so(page: Page, app_url: str, two: list[str]) -> None:

@@ -19,7 +19,7 @@ from workbench import urls
 from workbench.parts import attention_data as data
 from workbench.parts import attention_routes
 from workbench.parts.attention_head import head_panel
-from workbench.parts.attention_overview import watch
+from workbench.parts.attention_overview import FIRST, watch
 from workbench.requests import CaptureRequest, OpenRequest
 from workbench.settings import Settings
 from workbench.urls import State
@@ -403,3 +403,12 @@ def test_every_value_of_a_head_can_be_read(opened: Workspace, client: FlaskClien
 def test_a_head_that_does_not_exist_has_no_values(opened: Workspace, state: State) -> None:
     with pytest.raises(SiteMissing):
         attention_routes.head_bytes(opened, state.model_copy(update={"layer": 99}))
+
+
+def test_a_page_opened_anew_does_not_stop_at_an_earlier_visits_cancel(opened: Workspace, state: State) -> None:
+    fresh = state.model_copy(update={"prompt": "went to the store", "layer": None, "head": None})
+    opened.submit(data.patterns_of(fresh))
+    opened.cancel(data.patterns_of(fresh).id)
+    opened.wait(data.patterns_of(fresh).id)
+    first = watch(opened, fresh, "me", had_mosaic=False, had_scores=False, retry=FIRST)
+    assert first.awaited or isinstance(first.mosaic, dict)

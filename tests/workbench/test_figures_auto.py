@@ -110,6 +110,19 @@ def test_effects_of_one_axis_take_the_colour_of_their_sign() -> None:
     assert bars.marker.color[0] != bars.marker.color[1]
 
 
+def test_many_numbers_on_an_axis_are_thinned_by_a_round_step() -> None:
+    grid = Grid("effect", np.ones(300), ("pos",), {"pos": tuple(range(300))}, "nat")
+    (shown,) = [auto.figure(grid, title="").layout.xaxis.ticktext]
+    assert list(shown) == [str(place) for place in range(0, 300, 20)]
+
+
+def test_bars_of_ranks_are_named_by_their_tokens() -> None:
+    grid = Grid("prob", np.array([0.6, 0.3]), ("rank",), {"rank": (0, 1), "token": ("·<b>", "·the")}, "prob")
+    figure = auto.figure(grid, title="")
+    assert list(figure.layout.yaxis.ticktext) == ["·&lt;b&gt;", "·the"]
+    assert figure.data[0].hovertext[0] == "rank 0 ·&lt;b&gt;<br><b>0.6000</b> probability"
+
+
 def test_a_single_number_is_written_with_its_unit_and_sign() -> None:
     grid = Grid("effect", np.array(-1.234), (), {}, "logit", 0.0)
     words = [note.text for note in auto.figure(grid, title="Effect").layout.annotations]

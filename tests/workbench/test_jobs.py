@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hooks.errors import Cancelled, InputError, StoreError, WorkbenchError
-from workbench.jobs import Job, JobTable, NewJob
+from workbench.job_table import JobTable
+from workbench.jobs import Job, NewJob
 
 OWNER, WORKER = "app", 42
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -122,10 +123,8 @@ def test_the_app_works_from_the_wheel_and_serves_no_weights(installed: Path, tmp
 
 
 def test_the_commands_work_from_the_wheel(installed: Path, tmp_path: Path, toy: Path) -> None:
-    shell = f"{sys.executable} -m workbench"
-    line = f"{shell} new next_token --model toy | {shell} run - --json"
-    done = subprocess.run(
-        ["sh", "-c", line], cwd=tmp_path, env=clean(tmp_path, installed), capture_output=True, text=True
-    )
+    (tmp_path / "e.json").write_text('{"model": "toy", "analysis": "head_scores", "params": {"n": 4}}')
+    command = [sys.executable, "-m", "workbench", "run", "e.json", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=clean(tmp_path, installed), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert '"name": "prob"' in done.stdout
+    assert [grid["name"] for grid in json.loads(done.stdout)["grids"]][0] == "induction"

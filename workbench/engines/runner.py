@@ -12,7 +12,8 @@ from hooks.errors import Cancelled, WorkbenchError
 from workbench.engines.base import parse_request
 from workbench.engines.execute import Desk, execute
 from workbench.grids import write_grids
-from workbench.jobs import Claimed, JobTable
+from workbench.job_table import JobTable
+from workbench.jobs import Claimed
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 0.1

@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 
 from hooks.errors import WorkbenchError
-from workbench.jobs import JobTable
+from workbench.job_table import JobTable
 from workbench.settings import Settings
 
 log = logging.getLogger(__name__)

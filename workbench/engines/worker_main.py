@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from workbench.engines.execute import Desk
 from workbench.engines.runner import Runner
-from workbench.jobs import TABLE, JobTable
+from workbench.job_table import TABLE, JobTable
 from workbench.settings import Settings
 
 

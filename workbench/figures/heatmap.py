@@ -16,7 +16,8 @@ from workbench.figures.table import axis_title, is_signed, unit_title
 
 POSITIONS = ("pos", "q_pos", "k_pos")
 DIGITS = 4
-MOST_LABELS = 48
+MOST_LABELS, MOST_NUMBERS = 48, 20
+STEPS = [scale * 10**power for power in range(9) for scale in (1, 2, 5)]
 
 
 def heatmap(
@@ -95,19 +96,22 @@ def bar(grid: Grid) -> dict[str, Any]:
 
 def _axis(grid: Grid, dim: str, tokens: Sequence[str] | None) -> dict[str, Any]:
     labels = axis_labels(grid, dim, tokens)
-    every = max(1, -(-len(labels) // MOST_LABELS))
-    places = list(range(0, len(labels), every))
-    text_axis = any(not isinstance(label, int) for label in grid.coords[dim]) or (
-        tokens is not None and dim in POSITIONS
-    )
+    across = dim == grid.dims[-1]
+    worded = any(not label.isdigit() for label in labels)
+    angle = (-60 if worded else 0) if across else None
     return {
         "title_text": axis_title(dim),
-        "tickmode": "array",
-        "tickvals": places,
-        "ticktext": [labels[i] for i in places],
+        **ticks(labels, most=MOST_LABELS if worded or not across else MOST_NUMBERS),
         "tickfont": {"family": themes.MONO, "size": 12 if len(labels) <= 32 else 11},
-        **({"tickangle": -60} if text_axis and dim == grid.dims[-1] else {}),
+        "tickangle": angle,
     }
+
+
+def ticks(labels: Sequence[str], *, most: int) -> dict[str, Any]:
+    """At most `most` of the labels, evenly chosen by a round step, as plotly's tick settings."""
+    step = next(step for step in STEPS if -(-len(labels) // step) <= most)
+    places = list(range(0, len(labels), step))
+    return {"tickmode": "array", "tickvals": places, "ticktext": [labels[place] for place in places]}
 
 
 def axis_labels(grid: Grid, dim: str, tokens: Sequence[str] | None) -> list[str]:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analyses.grid import Grid
 from workbench.figures import theme as themes
 from workbench.figures import tokens as token_text
-from workbench.figures.heatmap import DIGITS, MOST_LABELS, axis_labels
+from workbench.figures.heatmap import DIGITS, MOST_LABELS, MOST_NUMBERS, axis_labels, ticks
 from workbench.figures.numbers import number
 from workbench.figures.table import axis_title, is_signed, unit_title
 
@@ -43,7 +43,7 @@ def bars(
     figure.update_layout(
         template=themes.template(theme), title_text=token_text.text(title), bargap=0.25, showlegend=False
     )
-    named = _named_axis(dim, labels)
+    named = _named_axis(dim, labels, lying)
     measured = {"title_text": unit_title(grid), "range": list(limits) if limits else None}
     figure.update_yaxes(**({**named, "autorange": "reversed"} if lying else measured))
     figure.update_xaxes(**(measured if lying else named))
@@ -67,14 +67,12 @@ def _hover(grid: Grid, dim: str, labels: Sequence[str], values: np.ndarray) -> l
     return phrases
 
 
-def _named_axis(dim: str, labels: Sequence[str]) -> dict[str, Any]:
-    every = max(1, -(-len(labels) // MOST_LABELS))
-    places = list(range(0, len(labels), every))
+def _named_axis(dim: str, labels: Sequence[str], lying: bool) -> dict[str, Any]:
+    worded = any(not label.isdigit() for label in labels)
     return {
         "title_text": axis_title(dim),
-        "tickmode": "array",
-        "tickvals": places,
-        "ticktext": [labels[place] for place in places],
+        **ticks(labels, most=MOST_LABELS if worded or lying else MOST_NUMBERS),
+        "tickangle": None if lying else -60 if worded else 0,
         "tickfont": {"family": themes.MONO},
         "showgrid": False,
     }

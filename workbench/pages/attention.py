@@ -12,7 +12,7 @@ from workbench.pages.base import Page
 from workbench.parts import attention_data as data
 from workbench.parts import attention_layout, attention_routes
 from workbench.parts.attention_head import head_panel, sizes_of
-from workbench.parts.attention_overview import saved, saves, watch
+from workbench.parts.attention_overview import FIRST, saved, saves, watch
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -54,10 +54,18 @@ def _overview(app: Dash, workspace: Workspace) -> None:
         State("session", "data"),
     )
     def poll(
-        _: int, again: list[int], saving: str, search: str, view: dict[str, Any], mosaic: Any, scores: Any, session: str
+        ticked: int,
+        again: list[int],
+        saving: str,
+        search: str,
+        view: dict[str, Any],
+        mosaic: Any,
+        scores: Any,
+        session: str,
     ) -> Any:
         state = _viewed(search, view)
         retry = ctx.triggered_id["of"] if isinstance(ctx.triggered_id, dict) and any(again) else ""
+        retry = retry or ("" if ticked else FIRST)
         seen = watch(
             workspace, state, session or "", had_mosaic=mosaic is not None, had_scores=scores is not None, retry=retry
         )

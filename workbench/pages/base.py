@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 class Page:
     """A page of the app.
 
-    path: its address, such as `/attention`. layout: components for a state of the address. register: attach callbacks to
-    the app, once. order: place in the navigation. icon: name of a drawing in `workbench.parts.icons`. needs_model: the
-    frame calls `layout` only when the model is open, and until then says what is happening. needs_prompt: likewise only
-    for a prompt, answer and foil that the model can take.
+    path: its address, such as `/attention`. layout: components for a state of the address. register: attach callbacks
+    to the app, once. order: place in the navigation. icon: name of a drawing in `workbench.parts.icons`.
     """
 
     path: str

@@ -9,6 +9,7 @@ from dash import ALL, MATCH, Dash, Input, Output, State, ctx, dcc, html
 from dash.exceptions import PreventUpdate
 
 from hooks.errors import StoreError
+from hooks.spec import digest
 from workbench import urls
 from workbench.figures.theme import ThemeName
 from workbench.pages.base import Page
@@ -65,6 +66,13 @@ def body(workspace: Workspace, state: urls.State, theme: ThemeName, count: int) 
     return [_back(), *(compare(result, other, theme) if other is not None else detail(result, card, theme))]
 
 
+def finger(workspace: Workspace, state: urls.State, theme: ThemeName, count: int) -> str:
+    """Changes whenever `body` would show other things. Notes are left out: they change under the reader's own hands."""
+    cards = [(card.id, card.created, card.saved) for card in workspace.results()]
+    view = (state.open, state.beside, theme) if state.open else (state.beside, state.find, state.saved, count)
+    return digest([list(view), [list(card) for card in cards]])
+
+
 def _card(workspace: Workspace, result_id: str) -> ResultCard | None:
     return next((card for card in workspace.results() if card.id == result_id), None)
 
@@ -109,12 +117,13 @@ def _show(app: Dash, workspace: Workspace) -> None:
         Input("theme", "data"),
         State("res-seen", "data"),
     )
-    def show(search: str, _: Any, count: int | None, events: dict[str, Any] | None, theme: str, seen: Any) -> Any:
-        done = sorted(job for job, event in (events or {}).items() if event[0] == "done")
-        if ctx.triggered_prop_ids.keys() == {"job-events.data"} and done == seen:
-            raise PreventUpdate
+    def show(search: str, _: Any, count: int | None, __: Any, theme: str, seen: str | None) -> Any:
+        state, shown = urls.read(search), count or results_list.SHOWN
         shade: ThemeName = "dark" if theme == "dark" else "light"
-        return body(workspace, urls.read(search), shade, count or results_list.SHOWN), done
+        key = finger(workspace, state, shade, shown)
+        if key == seen:
+            raise PreventUpdate
+        return body(workspace, state, shade, shown), key
 
     @app.callback(
         Output("res-count", "data"),

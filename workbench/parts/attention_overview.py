@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
 ACTIVE = ("queued", "running")
+FIRST = "first"
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,12 @@ class Seen:
 def watch(
     workspace: Workspace, state: State, session: str, *, had_mosaic: bool, had_scores: bool, retry: str = ""
 ) -> Seen:
-    """Patterns first, then head scores, then what the open view needs besides. retry: the part to start anew."""
+    """Patterns first, then head scores, then what the open view needs besides. retry: the part to start anew.
+
+    FIRST is the look of a page that was just opened: it does not stop at the failure of an earlier visit.
+    """
     try:
-        job = pending(workspace, data.patterns_of(state), session, again=retry == "overview")
+        job = pending(workspace, data.patterns_of(state), session, again=retry in ("overview", FIRST))
         if job is not None:
             status = html.Span(f"Capturing every head’s pattern with {state.model}") if job.state in ACTIVE else ""
             return Seen(status=status, overview_wait=told(job, "overview"), awaited=job.state in ACTIVE)
@@ -51,7 +55,7 @@ def watch(
         scores, score_job = (
             (no_update, None)
             if had_scores and retry != "scores"
-            else _scores(workspace, state, session, retry == "scores")
+            else _scores(workspace, state, session, retry in ("scores", FIRST))
         )
         extra = _extra(workspace, state, session, retry == "head")
     except WorkbenchError as error:

@@ -87,7 +87,7 @@ def card_of(workspace: Workspace, card: ResultCard, beside: str) -> Any:
         ],
         className="res-body",
     )
-    return html.Article([thumbnail(workspace, card), body], className="res-card", id=f"res-card-{card.id}")
+    return html.Article([thumbnail(workspace, card), body], className="res-card", id=f"res-card-{card.id}", key=card.id)
 
 
 def note_box(card: ResultCard) -> Any:
