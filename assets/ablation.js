@@ -65,10 +65,17 @@ window.wbAblation = window.wbAblation || {};
     host.classList.toggle("abl-one", spec.cols.length === 1);
     host.setAttribute("role", "group");
     host.setAttribute("aria-label", spec.label);
-    host.append(label(`${spec.rowName}${spec.colName ? " \\ " + spec.colName : ""}`, "abl-corner"));
+    if (spec.colName) {
+      const name = label(spec.colName, "abl-axis");
+      name.style.gridColumn = `2 / span ${spec.gap === undefined ? spec.cols.length : spec.gap}`;
+      host.append(name);
+      if (spec.gap !== undefined) host.append(...Array.from({ length: spec.cols.length - spec.gap }, () => document.createElement("span")));
+    }
+    host.append(label(spec.rowName, "abl-corner"));
     const every = spec.cols.length > MANY_COLUMNS && spec.colDim !== "pos" ? 8 : 1;
     spec.cols.forEach((text, col) => {
       const head = label(col % every ? "" : text, "abl-col");
+      head.classList.toggle("abl-sparse", every > 1);
       if (spec.gap === col) head.classList.add("abl-gap");
       host.append(head);
     });

@@ -61,7 +61,16 @@
     const words = score === null ? "" : ` · ${attention.scoreWords()} ${attention.twoDigits(score)}`;
     return attention.name(cell) + words;
   };
-  attention.openHead = (cell) => attention.set({ layer: cell.layer, head: cell.head });
+  // The view is set before the address, so that the server is asked at once.
+  attention.openHead = function (cell) {
+    const { layer, head } = cell;
+    window.wb.set("attn-view", { data: viewOf({ ...attention.shown.state, layer, head }, cell) });
+    attention.set({ layer, head });
+  };
+  function viewOf(state, open) {
+    const { tab, average, hide_first, edits } = state;
+    return { layer: open && open.layer, head: open && open.head, tab, average, hide_first, edits };
+  }
 
   attention.tip = function (text, event) {
     const tip = document.getElementById("attn-tip");
@@ -202,9 +211,7 @@
       shown.scores = scores && scores.values ? scores : null;
       shown.scoreless = Boolean(scores && scores.failed);
       if (mosaic && !shown.header) shown.header = { layers: mosaic.layers, heads: mosaic.heads };
-      const open = attention.open();
-      const { tab, average, hide_first, edits } = shown.state;
-      const view = { layer: open && open.layer, head: open && open.head, tab, average, hide_first, edits };
+      const view = viewOf(shown.state, attention.open());
       return JSON.stringify(view) === JSON.stringify(before) ? none() : view;
     },
     // From the controls into the address. Sorting by score opens the head that comes first.

@@ -210,7 +210,7 @@
       rect(view.column ? around(view.token) : ends, view.column ? ends : around(view.token), 1.5);
       if (best !== undefined) rect(around(view.column ? view.token : best), around(view.column ? best : view.token), 2.5);
     }
-    window.Plotly.relayout(graph, { shapes });
+    if (shapes.length || (graph.layout.shapes || []).length) window.Plotly.relayout(graph, { shapes });
   }
 
   // The map may be drawn after its data: waits for it, then follows the pointer over it.

@@ -10,7 +10,8 @@
   };
   attention.shown = shown;
 
-  const colour = (name) => window.wb.color(name);
+  let palette = {};
+  const colour = (name) => (palette[name] ??= window.wb.color(name));
 
   // The bytes of /data/mosaic: header length, header, one byte per pixel. Rejects with {message, hint}.
   attention.fetchMosaic = async function (url) {
@@ -109,7 +110,19 @@
     return { cells, wide, high, bar, across: wide + gap, down: high + gap + bar, ranked: false, columns: heads, ...size };
   }
 
+  // Draws once per frame, however often it is asked to.
+  let asked = false;
   attention.paint = function () {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      palette = {};
+      draw();
+    });
+  };
+
+  function draw() {
     const canvas = document.getElementById("attn-canvas");
     const box = document.getElementById("attn-canvas-box");
     if (!canvas || !shown.tiles || !box.clientHeight) return;
@@ -130,7 +143,7 @@
       shown.painted = shown.url;
       performance.mark("attention:overview");
     }
-  };
+  }
 
   function axes(pen, plan) {
     const { layers, heads } = shown.header;

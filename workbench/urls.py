@@ -78,7 +78,9 @@ def _edit(text: str) -> Intervention:
     kind, separator, part = text.partition(":")
     if not separator:
         raise SpecError(f"'{text}' is not an edit.", "Edits are written as zero:L3.z[head=5].")
-    return parse_intervention({"kind": kind, "at": Part.parse(part)})
+    # An address describes one prompt, whose mean over prompts would be the prompt itself.
+    over = {"over": "positions"} if kind == "mean" else {}
+    return parse_intervention({"kind": kind, "at": Part.parse(part), **over})
 
 
 def edits_text(edits: tuple[Intervention, ...]) -> str:

@@ -127,4 +127,4 @@ def test_the_commands_work_from_the_wheel(installed: Path, tmp_path: Path, toy: 
     command = [sys.executable, "-m", "workbench", "run", "e.json", "--json"]
     done = subprocess.run(command, cwd=tmp_path, env=clean(tmp_path, installed), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert [grid["name"] for grid in json.loads(done.stdout)["grids"]][0] == "induction"
+    assert "induction" in {grid["name"] for grid in json.loads(done.stdout)["grids"]}

@@ -146,8 +146,8 @@ def _print_result(result: Result) -> None:
 
 def _print_grid(grid: Grid) -> None:
     """A grid's name, axes and largest cells."""
-    axes = " × ".join(f"{dim} {len(grid.coords[dim])}" for dim in grid.dims)
-    say(f"{grid.name} [{grid.unit}]" + (f"  {axes}" if axes else ""))
+    sizes = " × ".join(str(len(grid.coords[dim])) for dim in grid.dims)
+    say(f"{grid.name} [{grid.unit}]" + (f"  {sizes} ({', '.join(grid.dims)})" if sizes else ""))
     rows = grid.top(SHOWN_CELLS)
     form = "{:+.4g}" if grid.baseline is not None else "{:.4g}"
     table((*grid.dims, grid.unit), [(*(row[dim] for dim in grid.dims), form.format(row["value"])) for row in rows])

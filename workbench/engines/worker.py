@@ -79,7 +79,7 @@ class WorkerEngine:
         except OSError as error:
             self._table.fail_waiting(self._owner, _cannot_start(error.strerror or str(error)))
             return
-        assigned = {"settings": self._settings.model_dump(mode="json"), "owner": self._owner}
+        assigned: dict[str, object] = {"settings": self._settings.model_dump(mode="json"), "owner": self._owner}
         assigned["log_level"] = logging.getLogger().getEffectiveLevel()
         if self._process.stdin is not None:
             self._process.stdin.write(json.dumps(assigned) + "\n")

@@ -17,6 +17,8 @@ from workbench.export.names import safe
 from workbench.figures import theme as themes
 
 TOP = 20
+# Pixels: a row of a map is at least as high as its label.
+ROW_HEIGHT, MARGINS, LEAST_HEIGHT = 18, 180, 450
 CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
 
 
@@ -47,10 +49,17 @@ def figure_page(result: Result, grid: Grid, theme: Literal["light", "dark"] = "l
 
 
 def _section(result: Result, grid: Grid, theme: Literal["light", "dark"]) -> dict[str, Any]:
+    """What the page shows of one grid; a single number needs no figure."""
+    section = {"grid": grid, "figure": "", "rows": grid.top(TOP), "cells": grid.values.size}
+    if not grid.dims:
+        return section
     drawn = picture(result, grid, theme)
-    name = f"figure-{safe(grid.name)}"
-    figure = plotly.io.to_html(drawn, full_html=False, include_plotlyjs=False, config=CONFIG, div_id=name)
-    return {"grid": grid, "figure": figure, "rows": grid.top(TOP), "cells": grid.values.size}
+    if len(grid.dims) == 2:
+        drawn.update_layout(height=max(LEAST_HEIGHT, MARGINS + ROW_HEIGHT * grid.values.shape[0]))
+    figure = plotly.io.to_html(
+        drawn, full_html=False, include_plotlyjs=False, config=CONFIG, div_id=f"figure-{safe(grid.name)}"
+    )
+    return {**section, "figure": figure}
 
 
 def _tokens(result: Result) -> list[dict[str, Any]]:

@@ -193,15 +193,19 @@ def head_figure(
         colorbar=_bar(scale),
         hoverinfo="none",
     )
-    figure = go.Figure(heatmap)
-    figure.update_layout(
-        template=themes.template(theme),
-        margin={"l": 8, "r": 8, "t": 28, "b": 8},
-        meta={"joined": joined, "scale": scale, "low": low, "high": high},
-        shapes=[_cover(len(strings), theme)] if hide_first else [],
-    )
-    _token_axes(figure, strings)
-    return figure
+    places, labels = axis_ticks(strings)
+    axis = _axis(places, labels)
+    ends = len(strings) - 0.5
+    angle = -90 if len(strings) > 6 else 0
+    layout = {
+        "template": themes.template(theme),
+        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
+        "meta": {"joined": joined, "scale": scale, "low": low, "high": high},
+        "shapes": [_cover(len(strings), theme)] if hide_first else [],
+        "xaxis": {**axis, "title": {"text": "key: attended to"}, "range": [-0.5, ends], "tickangle": angle},
+        "yaxis": {**axis, "title": {"text": "query: attends from"}, "range": [ends, -0.5], "scaleanchor": "x"},
+    }
+    return go.Figure(heatmap, layout)
 
 
 def _bar(scale: Scale) -> dict[str, object]:
@@ -217,24 +221,18 @@ def _bar(scale: Scale) -> dict[str, object]:
     }
 
 
-def _token_axes(figure: go.Figure, strings: tuple[str, ...]) -> None:
-    places, labels = axis_ticks(strings)
-    ends = len(strings) - 0.5
-    shared = {
+def _axis(places: list[int], labels: list[str]) -> dict[str, object]:
+    return {
         "tickmode": "array",
         "tickvals": places,
         "ticktext": labels,
+        "tickfont": {"family": themes.MONO, "size": 12 if len(places) <= 20 else 11},
         "showgrid": False,
         "zeroline": False,
         "automargin": True,
         "constrain": "domain",
         "ticks": "",
-        "tickfont": {"family": themes.MONO, "size": 12 if len(places) <= 20 else 11},
     }
-    figure.update_xaxes(
-        shared, title_text="key: attended to", range=[-0.5, ends], tickangle=-90 if len(strings) > 6 else 0
-    )
-    figure.update_yaxes(shared, title_text="query: attends from", range=[ends, -0.5], scaleanchor="x")
 
 
 def _cover(tokens: int, theme: themes.ThemeName) -> dict[str, object]:

@@ -138,10 +138,8 @@ def _save(app: Dash, workspace: Workspace) -> None:
 
 
 def _viewed(search: str, view: dict[str, Any] | None) -> urls.State:
-    """The state of the address, with the head that the browser opened where the address names none."""
-    state = urls.read(search)
-    opened = {name: (view or {}).get(name) for name in ("layer", "head")}
-    return state if state.layer is not None else state.model_copy(update=opened)
+    """The state of the address with the head and the view that the browser shows, which may be ahead of the address."""
+    return urls.read(search).model_copy(update=view or {})
 
 
 def _browser(app: Dash) -> None:

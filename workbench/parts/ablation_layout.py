@@ -88,7 +88,7 @@ def sweep_panel(state: State, info: Mapping[str, Any]) -> Any:
         html.Div(_layer(state, int(info["n_layers"])), id="abl-within-place", hidden=state.over != "neuron"),
         dmc.Button(ablation_sweep.run_words(state.over), id={"type": "abl-sweep-start", "of": "panel"}),
     ]
-    about = "Every part of one sort ablated alone, at all positions: which of them does the answer need?"
+    about = "Every part of one sort ablated alone: which of them does the answer need?"
     place = html.Div(id="abl-sweep", className="abl-sweep")
     return panel("Sweep", place, tools=tools, about=about, id="abl-sweep-panel")
 

@@ -51,7 +51,7 @@ NAMES = {
     "attn": "attention {layer}",
     "layer": "layer {layer}",
     "neuron": "neuron {layer}.{unit}",
-    "position": "layer {layer} at position {pos}",
+    "position": "layer {layer}, position {pos}",
 }
 
 

@@ -60,7 +60,7 @@ def _item(row: dict[str, Any], state: State, reach: float, strings: Sequence[str
     value = row.pop("value")
     name = NAMES[state.over].format(**row)
     if "pos" in row and strings:
-        name += f" “{strings[row['pos']]}”"
+        name = f"layer {row['layer']}, “{strings[row['pos']]}” at {row['pos']}"
     return list_item(parts_at(state.over, row), state.kind, name, number(value, signed=True), value / reach)
 
 

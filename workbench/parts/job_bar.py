@@ -140,24 +140,36 @@ def _poll(app: Dash, workspace: Workspace) -> None:
         Output("job-bar", "children"),
         Output("opening", "children"),
         Input("tick", "n_intervals"),
-        Input("dismissed", "data"),
         State("job-events", "data"),
-        State("session", "data"),
+        State("dismissed", "data"),
         State("model-state", "data"),
+        State("session", "data"),
     )
-    def poll(ticks: int, dismissed: Any, before: Any, session: str | None, model: dict[str, Any] | None) -> Any:
+    def poll(ticks: int, before: Any, dismissed: Any, model: Any, session: str | None) -> Any:
         if not session:
             raise PreventUpdate
         jobs = _latest(workspace)
         now = events(jobs)
-        idle = not any(job.state in ACTIVE for job in jobs)
-        if idle and now == before and ctx.triggered_id == "tick":
+        if now == before and not any(job.state in ACTIVE for job in jobs):
             raise PreventUpdate
-        return (
-            no_update if now == before else now,
-            rows(jobs, session, dismissed or [], (model or {}).get("job", "")),
-            opening(jobs, model or {}),
-        )
+        return now if now != before else no_update, *_shown(jobs, session, dismissed, model)
+
+    # Not an output of events: they decide what the page shows, which decides the model's state.
+    @app.callback(
+        Output("job-bar", "children", allow_duplicate=True),
+        Output("opening", "children", allow_duplicate=True),
+        Input("dismissed", "data"),
+        Input("model-state", "data"),
+        State("session", "data"),
+        prevent_initial_call=True,
+    )
+    def redraw(dismissed: Any, model: Any, session: str | None) -> Any:
+        return _shown(_latest(workspace), session or "", dismissed, model)
+
+
+def _shown(jobs: list[Job], session: str, dismissed: list[str] | None, model: dict[str, Any] | None) -> tuple[Any, Any]:
+    """The bar's rows, and the progress that stands in place of the page."""
+    return rows(jobs, session, dismissed or [], (model or {}).get("job", "")), opening(jobs, model or {})
 
 
 def opening(jobs: list[Job], model: dict[str, Any]) -> Any:

@@ -91,7 +91,7 @@ def _maps(left: Result, right: Result, name: str, theme: ThemeName) -> Any:
         return panel(title_of(a), html.P("Too many cells to draw here; export both as bundles.", className="wb-muted"))
     one_range = a.unit == b.unit
     low, high = zip(span(a), span(b), strict=True)
-    limits = (min(low), max(high)) if one_range and len(a.dims) > 1 else None
+    limits = (min(low), max(high)) if one_range else None
     figures = [_figure("A", left, a, theme, limits), _figure("B", right, b, theme, limits)]
     moved = difference(a, b)
     if moved is not None:
