@@ -5,7 +5,7 @@
   const attention = (window.wbAttention = window.wbAttention || {});
   const none = () => window.dash_clientside.no_update;
   const SCORE_WORDS = { induction: "induction", previous_token: "previous token", duplicate_token: "duplicate token", first_token: "first token", entropy: "entropy" };
-  const SOON = 250, LOST = 20000; // ms until the next look, and until an answer counts as lost
+  const FRAME = 16, SOON = 250, LOST = 20000; // ms: a frame, until the next look, until an answer counts as lost
   const wired = new WeakSet();
   let timer = 0;
 
@@ -61,11 +61,13 @@
     const words = score === null ? "" : ` · ${attention.scoreWords()} ${attention.twoDigits(score)}`;
     return attention.name(cell) + words;
   };
-  // The view is set before the address, so that the server is asked at once.
+  // The view is set before the address: the server is asked at once, and the address follows while it works.
   attention.openHead = function (cell) {
     const { layer, head } = cell;
-    window.wb.set("attn-view", { data: viewOf({ ...attention.shown.state, layer, head }, cell) });
-    attention.set({ layer, head });
+    attention.shown.state = { ...attention.shown.state, layer, head };
+    window.wb.set("attn-view", { data: viewOf(attention.shown.state, cell) });
+    attention.paint();
+    setTimeout(attention.set, FRAME, { layer, head });
   };
   function viewOf(state, open) {
     const { tab, average, hide_first, edits } = state;

@@ -198,6 +198,27 @@ def test_a_failed_ablation_says_why_and_offers_to_run_again(page: Page, app_url:
     expect(page.locator("#abl-effect")).to_have_text(NUMBER)
 
 
+def test_e_opens_the_export_menu_and_escape_closes_it(page: Page, app_url: str) -> None:
+    page.goto(address(app_url, edits="zero:L0.z[head=1]"))
+    ready(page)
+    expect(page.locator("#abl-effect")).to_be_visible()
+    page.keyboard.press("e")
+    expect(page.locator("#abl-numbers .exp-list [data-export]").first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#abl-numbers .exp-list")).to_be_hidden()
+
+
+def test_a_hostile_prompt_is_shown_literally(page: Page, app_url: str) -> None:
+    hostile = "<img src=x onerror=alert(1)><b>x</b>"
+    page.goto(address(app_url, prompt=hostile, over="position", metric="kl", edits="zero:L0.z[head=1]"))
+    ready(page)
+    expect(page.locator("#abl-effect")).to_be_visible()
+    chips = page.locator("#abl-chips bdi").all_inner_texts()[1:]
+    assert "".join(chips).replace("·", " ") == hostile
+    assert page.locator("#abl-map .abl-col bdi").all_text_contents() == chips
+    assert page.locator("#page img, #page b").count() == 0
+
+
 def test_the_page_fits_a_phone(page: Page, app_url: str) -> None:
     page.set_viewport_size({"width": 420, "height": 860})
     page.goto(address(app_url, edits="zero:L0.z[head=1]"))

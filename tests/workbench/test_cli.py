@@ -282,3 +282,8 @@ def test_the_settings_of_the_environment_are_checked(run: Run, monkeypatch: pyte
     outcome = run("workspace", "size")
     assert outcome.code == 2 and "'plenty' is not a size" in outcome.err
     assert Settings.load(store_limit_bytes="2GB").store_limit_bytes == 2 << 30
+
+
+def test_bench_prints_ratios_of_this_machine(run: Run, toy: Path) -> None:
+    ratios = run("bench", "--json").json
+    assert ratios["model"] == "toy" and ratios["observe"] > 0 and ratios["sweep"] > 0

@@ -64,7 +64,8 @@ def execute(request: Request, desk: Desk, report: Report) -> bool:
 
 
 def _capture(request: CaptureRequest, bench: CachedBench) -> bool:
-    bench.step(0, 1, "reading the prompt" if len(bench.batch(CAPTURED)) == 1 else f"reading {len(bench.batch(CAPTURED))} prompts")
+    count = len(bench.batch(CAPTURED))
+    bench.step(0, 1, "reading the prompt" if count == 1 else f"reading {count} prompts")
     bench.store_capture(CAPTURED, CapturePlan.of(*request.sites), request.edits)
     return bench.from_cache
 

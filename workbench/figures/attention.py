@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,6 +21,7 @@ SIDE = 32
 """Most pixels along one side of a head's tile in the overview."""
 LARGEST_MAP = 640
 """Most cells along one side of a head's map; beyond, neighbours are joined."""
+LONGEST_LABEL = 14
 LABELS = 28
 """Most token labels that fit along one axis of a head's map."""
 
@@ -166,7 +168,7 @@ def axis_ticks(strings: tuple[str, ...], most: int = LABELS) -> tuple[list[int],
     """Positions and escaped labels of the ticks; long prompts label every n-th token, and hover has them all."""
     step = max(1, math.ceil(len(strings) / most))
     places = list(range(0, len(strings), step))
-    return places, [label(strings[place], limit=14) for place in places]
+    return places, [label(strings[place], limit=LONGEST_LABEL) for place in places]
 
 
 def head_figure(
@@ -196,16 +198,28 @@ def head_figure(
     places, labels = axis_ticks(strings)
     axis = _axis(places, labels)
     ends = len(strings) - 0.5
-    angle = -90 if len(strings) > 6 else 0
+    turned = len(strings) > 6
+    angle = -90 if turned else 0
+    room = _room(strings, places)
     layout = {
         "template": themes.template(theme),
-        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
+        # Fixed, since measuring the labels in the browser costs plotly a second pass over the whole figure.
+        "margin": {"l": room + 32, "r": 72, "t": 28, "b": (room if turned else 16) + 32},
         "meta": {"joined": joined, "scale": scale, "low": low, "high": high},
         "shapes": [_cover(len(strings), theme)] if hide_first else [],
         "xaxis": {**axis, "title": {"text": "key: attended to"}, "range": [-0.5, ends], "tickangle": angle},
         "yaxis": {**axis, "title": {"text": "query: attends from"}, "range": [ends, -0.5], "scaleanchor": "x"},
     }
     return go.Figure(heatmap, layout)
+
+
+def _room(strings: tuple[str, ...], places: list[int]) -> int:
+    """Pixels that the longest label takes in the monospace font; characters of East Asian scripts take two cells."""
+    cells = [
+        sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in strings[place][:LONGEST_LABEL])
+        for place in places
+    ]
+    return math.ceil(max(cells, default=1) * 7.3) + 4
 
 
 def _bar(scale: Scale) -> dict[str, object]:
@@ -229,7 +243,7 @@ def _axis(places: list[int], labels: list[str]) -> dict[str, object]:
         "tickfont": {"family": themes.MONO, "size": 12 if len(places) <= 20 else 11},
         "showgrid": False,
         "zeroline": False,
-        "automargin": True,
+        "automargin": False,
         "constrain": "domain",
         "ticks": "",
     }
