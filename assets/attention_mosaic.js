@@ -212,9 +212,11 @@
 
   function crosshair(pen, plan, cell) {
     const across = plan.wide / shown.header.tokens, down = plan.high / shown.header.tokens;
-    pen.fillStyle = colour("positive");
-    if (shown.cross.query !== null) pen.fillRect(cell.x, cell.y + down * shown.cross.query, plan.wide, Math.max(1, down));
-    if (shown.cross.key !== null) pen.fillRect(cell.x + across * shown.cross.key, cell.y, Math.max(1, across), plan.high);
+    const { query, key } = shown.cross;
+    pen.strokeStyle = colour("positive");
+    pen.lineWidth = 1;
+    if (query !== null) pen.strokeRect(cell.x + 0.5, cell.y + down * query, plan.wide - 1, down);
+    if (key !== null) pen.strokeRect(cell.x + across * key, cell.y + 0.5, across, plan.high - 1);
   }
 
   function bar(id, top, clipped, plan) {

@@ -129,7 +129,7 @@ window.wb = window.wb || {};
       history.past.push(known);
       history.future = [];
       saveHistory(history);
-      if (count && !known) wb.tray(true);
+      if (count && !known && window.innerWidth > 1100) wb.tray(true);
     }
     moving = false;
     known = text;
@@ -184,9 +184,9 @@ window.wb = window.wb || {};
     toastTimer = window.setTimeout(() => { box.dataset.open = ""; }, 2400);
   };
   wb.tray = function (open) {
-    const root = document.documentElement;
-    const next = open === undefined ? root.dataset.wbTray === "closed" : open;
-    root.dataset.wbTray = next ? "open" : "closed";
+    const box = document.getElementById("tray");
+    const next = open === undefined ? getComputedStyle(box).display === "none" : open;
+    document.documentElement.dataset.wbTray = next ? "open" : "closed";
     window.dispatchEvent(new Event("resize"));
   };
   const flyout = (name) => document.querySelector('[data-wb-flyout="' + name + '"]');

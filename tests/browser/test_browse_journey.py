@@ -78,16 +78,16 @@ def test_journey_from_the_ranking_to_the_repeated_token_and_through_a_link(
     )
     expect(page.locator("#attn-title")).to_have_text(f"Layer {best[0]} · head {best[1]}")
 
-    # The second "red": an induction head looks at the token after the first one.
-    again, after_first = len(WORDS), 1
+    # The second "apple": an induction head looks at the token after the first one.
+    again, after_first = len(WORDS) + 1, 2
     chip(page, again).hover()
     expect(chip(page, after_first)).to_have_class("attn-token attn-on-dark attn-lit")
-    expect(page.locator("#attn-readout")).to_contain_text(f"{again} ·red attends to {after_first} ·apple")
+    expect(page.locator("#attn-readout")).to_contain_text(f"{again} ·apple attends to {after_first} ·king")
     cell = [after_first - 0.5, after_first + 0.5, again - 0.5, again + 0.5]
     assert cell in page.evaluate(FRAMED)
     assert page.evaluate("() => window.wbAttention.shown.cross") == {"query": again, "key": after_first}
 
-    page.wait_for_function("() => new URLSearchParams(location.search).get('token') === '6'")
+    page.wait_for_function("() => new URLSearchParams(location.search).get('token') === '7'")
     page.keyboard.press("c")
     link = page.evaluate("() => navigator.clipboard.readText()")
     seen = page.locator("#attn-readout").inner_text()

@@ -188,6 +188,16 @@ def test_the_tray_folds_away_and_run_goes_to_the_ablation(page: Page, app_url: s
     expect(page).to_have_url(re.compile("/ablation"))
 
 
+def test_at_phone_width_the_tray_comes_up_when_asked_for(page: Page, app_url: str) -> None:
+    page.set_viewport_size({"width": 420, "height": 860})
+    ready(page, app_url, search="?model=toy&edits=zero:L0.z[head=1]")
+    expect(page.locator("#tray")).to_be_hidden()
+    page.locator("#header-edits").click()
+    expect(page.locator("#tray .wb-edit-words")).to_have_text(["L0 h1zero"])
+    page.locator("#tray-tray").click()
+    expect(page.locator("#tray")).to_be_hidden()
+
+
 def test_a_theme_is_chosen_once_and_kept(page: Page, app_url: str) -> None:
     ready(page, app_url)
     root = page.locator("html")

@@ -225,12 +225,29 @@ def _proof(summary: Mapping[str, Any]) -> Any:
         " were proved in every layer of this model when it opened. ",
         "One that fails its check does not exist here, and the reason is shown.",
     ]
-    return panel(
-        "Proof",
-        table("model-proof", columns, proof_rows(summary), columnSize=None),
-        about=about,
-        id="model-proof-panel",
-    )
+    rows = proof_rows(summary)
+    wide = html.Div(table("model-proof", columns, rows, columnSize=None), className="wb-not-narrow")
+    return panel("Proof", wide, _proof_list(rows), about=about, id="model-proof-panel")
+
+
+def _proof_list(rows: list[dict[str, Any]]) -> Any:
+    """The same at phone width, where a table would have to be pushed sideways."""
+    items = [
+        html.Li(
+            [
+                html.Span(row["site"], className="wb-mono"),
+                html.Span([html.Span(className=f"wb-dot wb-dot-{READ_TONES[row['read']]}"), _verdict_of(row)]),
+                html.Span(row["error_text"], className="wb-mono wb-muted"),
+                html.P(row["check"], className="wb-muted"),
+            ]
+        )
+        for row in rows
+    ]
+    return html.Ul(items, className="model-proof-list wb-only-narrow")
+
+
+def _verdict_of(row: dict[str, Any]) -> str:
+    return "absent" if row["read"] == "absent" else f"{row['read']}, {row['edit']}"
 
 
 def register(app: Dash, workspace: Workspace) -> None:
