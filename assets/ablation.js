@@ -35,7 +35,7 @@ window.wbAblation = window.wbAblation || {};
     const next = on
       ? edits.filter((edit) => !parts.includes(partOf(edit)))
       : [...edits, ...parts.filter((part) => !held.has(part)).map((part) => `${kind}:${part}`)];
-    window.wb.setState({ edits: next.join(";") });
+    window.wb.setEdits(next);
     mark();
     window.wb.toast(on ? "Taken out of the ablation" : "Added to the ablation");
   }

@@ -66,8 +66,26 @@ window.wb = window.wb || {};
     try { window.sessionStorage.setItem(HISTORY, JSON.stringify(history)); } catch (error) { /* undo is lost, edits are not */ }
   }
   let known = null;
-  let moving = false;
-  function setEdits(list) { wb.setState({ edits: list.join(";") }); }
+  /* Called at the moment of a change, and again when the address has it: what comes from a page or a link is new then. */
+  function record(text) {
+    if (known !== null && known !== text) {
+      const history = loadHistory();
+      history.past.push(known);
+      history.future = [];
+      saveHistory(history);
+    }
+    known = text;
+  }
+  function setEdits(list) {
+    const text = list.join(";");
+    const first = text && !wb.state().edits;
+    if (known === null) known = wb.state().edits;
+    record(text);
+    wb.setState({ edits: text });
+    if (first) openTray();
+  }
+  wb.setEdits = setEdits;
+  function openTray() { if (window.innerWidth > 1100) wb.tray(true); }
   wb.addEdit = function (text) {
     if (wb.edits().includes(text)) { wb.toast("That edit is in the tray already"); return; }
     setEdits([...wb.edits(), text]);
@@ -82,7 +100,7 @@ window.wb = window.wb || {};
     history[to].push(wb.state().edits);
     const text = history[from].pop();
     saveHistory(history);
-    moving = true;
+    known = text;
     wb.setState({ edits: text });
   }
   wb.undo = () => step("past", "future");
@@ -124,15 +142,8 @@ window.wb = window.wb || {};
     document.documentElement.dataset.wbEdits = count ? "1" : "";
     const words = document.getElementById("edit-count");
     if (words) wb.set("edit-count", { children: count === 0 ? "clean" : count === 1 ? "1 edit" : count + " edits" });
-    if (known !== null && known !== text && !moving) {
-      const history = loadHistory();
-      history.past.push(known);
-      history.future = [];
-      saveHistory(history);
-      if (count && !known && window.innerWidth > 1100) wb.tray(true);
-    }
-    moving = false;
-    known = text;
+    if (known === "" && count) openTray();
+    record(text);
     return before === text ? NO_UPDATE() : text;
   };
   /* Who this window is, for its jobs: kept over reloads, never shared with another window. */

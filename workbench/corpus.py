@@ -33,6 +33,7 @@ from workbench.cache.write import write_capture
 ROWS = 8
 """Prompts per shard: what is computed again after a kill is at most this many."""
 Dtype = Literal["float32", "float16"]
+POSITIONS = ("pos", "q_pos", "k_pos")
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,16 @@ def _make_shard(work: _Work, prompts: list[int], path: Path) -> None:
         open_capture(path, _shard_key(work, path))
     except Gone:
         batch = work.batch.select(prompts)
-        last = torch.tensor([length - 1 for length in batch.lengths])
-        run = work.model.run(batch, work.plan, logits_at=last)
+        run = work.model.run(batch, work.plan, logits_at=_logits_at(work, batch))
         captured = ((site, _cast(site, run.activations[site], work.dtype)) for site in sorted(work.plan.sites))
         write_capture(path, _shard_key(work, path), batch, captured, _provenance(work))
+
+
+def _logits_at(work: _Work, batch: TokenBatch) -> Tensor | None:
+    """The last positions: the unembedding is skipped elsewhere, unless all logits are wanted."""
+    if Site("logits") in work.plan.sites:
+        return None
+    return torch.tensor([length - 1 for length in batch.lengths])
 
 
 def _shard_key(work: _Work, path: Path) -> str:
@@ -167,9 +174,16 @@ def _join(work: _Work, parts: Path, out: Path) -> None:
 
 
 def _joined(work: _Work, shards: Sequence[StoredActivations]) -> Iterator[tuple[Site, Tensor]]:
+    width = work.batch.ids.shape[1]
     for site in sorted(work.plan.sites):
-        whole = torch.from_numpy(np.concatenate([shard.read(site) for shard in shards]))
-        yield site, _cast(site, whole, work.dtype)
+        whole = np.concatenate([_widened(site, shard.read(site), width) for shard in shards])
+        yield site, _cast(site, torch.from_numpy(whole), work.dtype)
+
+
+def _widened(site: Site, values: np.ndarray, width: int) -> np.ndarray:
+    """A shard's values at the width of the longest prompt of all, with zeros where there is only padding."""
+    missing = [width - size if axis in POSITIONS else 0 for axis, size in zip(site.axes, values.shape, strict=True)]
+    return np.pad(values, [(0, count) for count in missing])
 
 
 def _provenance(work: _Work) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
 
-WORDS = ("red", "apple", "king", "wind", "paper", "fire")
+WORDS = ("store", "Tom", "garden", "Mary", "house", "John")
 REPEATED = "".join(f" {word}" for word in WORDS * 2)
 HOSTILE = "<script>alert(1)</script> <b>x</b> <img src=x onerror=alert(1)> &lt;"
 COLOURS_PER_TILE = """() => {
@@ -78,11 +78,11 @@ def test_journey_from_the_ranking_to_the_repeated_token_and_through_a_link(
     )
     expect(page.locator("#attn-title")).to_have_text(f"Layer {best[0]} · head {best[1]}")
 
-    # The second "apple": an induction head looks at the token after the first one.
+    # The second "Tom": an induction head looks at the token after the first one.
     again, after_first = len(WORDS) + 1, 2
     chip(page, again).hover()
     expect(chip(page, after_first)).to_have_class("attn-token attn-on-dark attn-lit")
-    expect(page.locator("#attn-readout")).to_contain_text(f"{again} ·apple attends to {after_first} ·king")
+    expect(page.locator("#attn-readout")).to_contain_text(f"{again} ·Tom attends to {after_first} ·garden")
     cell = [after_first - 0.5, after_first + 0.5, again - 0.5, again + 0.5]
     assert cell in page.evaluate(FRAMED)
     assert page.evaluate("() => window.wbAttention.shown.cross") == {"query": again, "key": after_first}
@@ -113,7 +113,7 @@ def test_the_number_is_the_same_in_the_map_the_text_and_the_list(page: Page, app
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * (best + 0.5) / 12, box["y"] + box["height"] * 6.5 / 12)
     tip = page.locator("#attn-tip")
-    expect(tip).to_contain_text("query 6 ·red → key")
+    expect(tip).to_contain_text("query 6 ·store → key")
     shown = tip.inner_text().rsplit(" · ", 1)[1]
     assert float(shown) == pytest.approx(values[best], rel=0.01)
     expect(chip(page, best).locator(".attn-weight")).to_have_text(shown)
@@ -124,11 +124,11 @@ def test_shift_turns_from_what_a_token_attends_to_to_what_attends_to_it(page: Pa
     ready(page)
     page.keyboard.down("Shift")
     chip(page, 1).hover()
-    page.keyboard.up("Shift")
-    expect(page.locator("#attn-readout")).to_contain_text("1 ·apple is attended to by")
+    expect(page.locator("#attn-readout")).to_contain_text("1 ·Tom is attended to by")
     column = page.evaluate("() => [...Array(12).keys()].map((q) => window.wbAttention.view.values[q * 12 + 1])")
     best = max(range(12), key=lambda place: column[place])
     expect(page.locator("#attn-readout")).to_contain_text(f"attended to by {best} ")
+    page.keyboard.up("Shift")
 
 
 def test_every_head_can_be_reached_and_opened_by_keyboard(page: Page, app_url: str) -> None:
@@ -142,7 +142,7 @@ def test_every_head_can_be_reached_and_opened_by_keyboard(page: Page, app_url: s
     expect(page.locator("#attn-title")).to_have_text("Layer 1 · head 2")
     chip(page, 0).focus()
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#attn-readout")).to_contain_text("1 ·apple attends to")
+    expect(page.locator("#attn-readout")).to_contain_text("1 ·Tom attends to")
 
 
 def test_a_threshold_dims_heads_and_says_how_many_are_left(page: Page, app_url: str) -> None:
@@ -185,17 +185,17 @@ def test_a_prompt_of_markup_shows_literally_everywhere(page: Page, app_url: str)
 
 
 def test_a_one_token_prompt_is_one_cell(page: Page, app_url: str) -> None:
-    page.goto(address(app_url, prompt=" red", answer="", foil="", layer=0, head=0))
+    page.goto(address(app_url, prompt=" store", answer="", foil="", layer=0, head=0))
     ready(page)
     assert page.locator(".attn-token").count() == 1
     chip(page, 0).hover()
-    expect(page.locator("#attn-readout")).to_have_text("0 ·red attends to 0 ·red 1.00")
+    expect(page.locator("#attn-readout")).to_have_text("0 ·store attends to 0 ·store 1.00")
 
 
 def test_a_long_prompt_says_that_the_overview_is_reduced_and_answers_stay_small(page: Page, app_url: str) -> None:
     sizes: list[int] = []
     page.on("response", lambda answer: sizes.append(int(answer.headers.get("content-length", 0))))
-    page.goto(address(app_url, prompt=" red apple king wind paper" * 50, answer="", foil="", layer=0, head=0))
+    page.goto(address(app_url, prompt=" store Tom garden Mary house" * 50, answer="", foil="", layer=0, head=0))
     ready(page)
     expect(page.locator("#attn-overview-note")).to_contain_text("250 × 250 cells drawn as 32 × 32")
     assert page.evaluate("() => window.wbAttention.view.values.length") == 250 * 250

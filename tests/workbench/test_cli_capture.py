@@ -16,7 +16,8 @@ from hooks.model import Instrumented
 from workbench import api, corpus
 from workbench.corpus import CorpusRequest, capture_corpus, prompt_set, read_prompts
 
-TEXTS = [f"When Mary and John went to the store {'again ' * (number % 3)}" for number in range(20)]
+# The longest prompt is in the last shard, so that shards differ in width.
+TEXTS = [f"When Mary and John went to the store {'again ' * number}" for number in range(20)]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def model(tiny_folder: Path) -> Instrumented:
 
 
 def request(texts: list[str] = TEXTS, dtype: corpus.Dtype = "float32") -> CorpusRequest:
-    return CorpusRequest(prompt_set(texts), ("L*.resid_post", "L1.pattern"), dtype)
+    return CorpusRequest(prompt_set(texts), ("L*.resid_post", "L1.pattern", "logits"), dtype)
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
@@ -47,14 +48,16 @@ def test_the_file_holds_what_plain_hooks_see(model: Instrumented, tiny_folder: P
         for number, text in enumerate(TEXTS):
             ids = tokenizer(text, return_tensors="pt")["input_ids"]
             with torch.no_grad():
-                patterns = plain(ids, output_attentions=True).attentions
+                output = plain(ids, output_attentions=True)
             length = ids.shape[1]
             assert file["tokens/ids"][number, :length].tolist() == ids[0].tolist()
             assert file["tokens/mask"][number].sum() == length
             np.testing.assert_allclose(file["activations/L0.resid_post"][number, :length], seen[-1][0], atol=1e-5)
             stored = file["activations/L1.pattern"][number, :, :length, :length]
-            np.testing.assert_allclose(stored, patterns[1][0], atol=1e-5)
-        assert file.attrs["complete"] and set(file["activations"]) == {"L0.resid_post", "L1.resid_post", "L1.pattern"}
+            np.testing.assert_allclose(stored, output.attentions[1][0], atol=1e-5)
+            np.testing.assert_allclose(file["activations/logits"][number, :length], output.logits[0], atol=1e-4)
+        assert file.attrs["complete"]
+        assert set(file["activations"]) == {"L0.resid_post", "L1.resid_post", "L1.pattern", "logits"}
 
 
 def test_a_stopped_capture_continues_and_ends_the_same(

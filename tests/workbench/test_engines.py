@@ -172,6 +172,31 @@ def test_both_engines_and_python_give_equal_results(
         assert np.abs(grids[0][name] - grids[2][name]).max() < 1e-5
 
 
+def test_the_bundled_model_is_looked_at_and_ablated_by_its_alias(shared_worker: Workspace, toy: Path) -> None:
+    """The worker finds it by name; its numbers are those of the same folder opened here."""
+    model = ModelRef(name="toy")
+    inputs = PromptSet(
+        prompts=("When Mary and John went to the store, John gave a drink to",), answers=(" Mary",), foils=(" John",)
+    )
+    look = CaptureRequest(model=model, inputs=inputs, sites=("L*.pattern", "logits"))
+    sweep = ExperimentRequest(
+        experiment=Experiment(
+            model=model, inputs={"clean": inputs}, analysis="ablation", params={"over": "head", "metric": "logit_diff"}
+        )
+    )
+    for request in (look, sweep):
+        job = shared_worker.wait(shared_worker.submit(request).id)
+        assert job.state == "done", job.error
+    stored, result = shared_worker.capture(look), shared_worker.result(job.id)
+    assert stored is not None
+    assert result is not None
+    opened = open_model(toy, device="cpu")
+    direct = run_experiment(sweep.experiment, Bench(opened, sweep.experiment))
+    assert np.abs(stored.read("logits") - opened.run(opened.tokens(inputs)).logits.numpy()).max() < 1e-4
+    assert np.abs(result.grid("effect").values - direct.grid("effect").values).max() < 1e-4
+    assert shared_worker.tokens(model, inputs).answers == opened.tokens(inputs).answers
+
+
 def test_what_was_captured_is_not_run_again(workspace: Workspace, tiny_folder: Path, prompts: PromptSet) -> None:
     """An analysis on the same patterns is answered from the file and says so; the job does too."""
     model = ModelRef(name=str(tiny_folder))
