@@ -288,6 +288,8 @@ window.wb = window.wb || {};
   }
   wb.onKey("Escape", () => (document.documentElement.dataset.wbFlyout ? wb.close() : false));
   const OWN_KEYS = "input,textarea,select,[contenteditable=true],[role=slider],[role=listbox],[role=combobox],[role=menu],[role=grid],[role=treegrid]";
+  /* Radio buttons, switches and sliders use arrows and space, but no letters. */
+  const NO_LETTERS = "input[type=radio],input[type=checkbox],[role=slider],[data-wb-letters]";
   const letters = /^[a-zA-Z]$/;
   function keyName(event) {
     if (letters.test(event.key)) return (event.shiftKey ? "Shift-" : "") + event.key.toLowerCase();
@@ -307,7 +309,8 @@ window.wb = window.wb || {};
       return;
     }
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key !== "Escape" && event.target.closest && event.target.closest(OWN_KEYS)) return;
+    const own = event.target.closest && event.target.closest(OWN_KEYS);
+    if (event.key !== "Escape" && own && !(letters.test(event.key) && own.matches(NO_LETTERS))) return;
     const control = event.target.closest && event.target.closest("button,a,[role=button],[role=tab]");
     if ((event.key === "Enter" || event.key === " ") && control) return;
     for (const handler of handlers.get(keyName(event)) || []) {

@@ -89,6 +89,7 @@ def test_journey_from_the_ranking_to_the_repeated_token_and_through_a_link(
 
     page.wait_for_function("() => new URLSearchParams(location.search).get('token') === '7'")
     page.keyboard.press("c")
+    expect(page.locator("#wb-toast")).to_have_text("Link copied")
     link = page.evaluate("() => navigator.clipboard.readText()")
     seen = page.locator("#attn-readout").inner_text()
 

@@ -178,7 +178,12 @@ def _head(state: State) -> Any:
             ),
             html.P(id="attn-map-note", className="attn-note"),
             html.P(id="attn-readout", className="attn-readout", **{"aria-live": "polite"}),
-            html.Div(id="attn-text", className="attn-text", role="listbox", **{"aria-label": "The prompt as tokens"}),
+            html.Div(
+                id="attn-text",
+                className="attn-text",
+                role="listbox",
+                **{"aria-label": "The prompt as tokens", "data-wb-letters": ""},
+            ),
             html.P(
                 "Hover or focus a token to see what it attends to; with Shift, what attends to it. Click keeps it.",
                 className="attn-note",
