@@ -3,7 +3,7 @@
   "use strict";
   const attention = (window.wbAttention = window.wbAttention || {});
   const LINGER = 300; // ms that a look must last before the address keeps it
-  const view = { data: null, values: null, shapes: [], token: null, column: false, cell: null, shift: false, timer: 0 };
+  const view = { data: null, values: null, shapes: [], text: null, token: null, column: false, timer: 0 };
   const wired = new WeakSet();
   attention.view = view;
   // What is said of a row and of a column, and when every cell of it is zero.
@@ -28,12 +28,13 @@
     return new Float32Array(await answer.arrayBuffer());
   }
 
-  attention.showHead = async function (figure, data) {
+  attention.showHead = async function (figure, panel) {
     const host = document.getElementById("attn-text");
-    if (!host) return;
-    view.data = data;
+    if (!host || !panel) return;
+    words(panel);
+    const data = (view.data = panel.drawn);
     if (!data) {
-      view.values = null;
+      Object.assign(view, { values: null, token: null, text: null });
       host.replaceChildren();
       readout("");
       return;
@@ -48,22 +49,52 @@
     if (view.data !== data) return;
     view.values = values;
     view.shapes = figure.layout.shapes || [];
-    view.cell = null;
     chips(host, data);
     const { token, column } = attention.shown.state;
     view.token = token !== null && token < data.strings.length ? token : null;
     view.column = Boolean(column);
+    top(panel.top);
     light();
     map();
-    attention.paint();
   };
+
+  const say = (name, text) => { document.getElementById(`attn-${name}`).textContent = text; };
+
+  function words(panel) {
+    for (const name of ["title", "sharing", "meaning"]) say(name, panel[name]);
+    say("map-note", panel.note);
+    document.getElementById("attn-head").classList.toggle("wb-edited", panel.edited);
+    for (const [name, enabled] of Object.entries(panel.enabled)) {
+      const control = document.getElementById(`attn-${name}`);
+      if (control && control.disabled === enabled) window.wb.set(`attn-${name}`, { disabled: !enabled });
+    }
+  }
+
+  // The strongest cells as a list: the map in words.
+  function top(cells) {
+    const list = document.createElement(cells.length ? "ol" : "p");
+    list.className = cells.length ? "attn-top-list" : "attn-note";
+    if (!cells.length) list.textContent = "No cell differs from zero.";
+    for (const [query, key, weight] of cells) {
+      const item = document.createElement("li");
+      for (const [name, text] of [["wb-mono", named(query)], ["", " attends to "], ["wb-mono", named(key)], ["attn-top-number", attention.number(weight, signed())]]) {
+        const part = document.createElement("bdi");
+        part.className = name;
+        part.textContent = text;
+        item.append(part);
+      }
+      list.append(item);
+    }
+    document.getElementById("attn-top").replaceChildren(list);
+  }
 
   const value = (query, key) => view.values[query * view.data.strings.length + key];
   const named = (place) => `${place} ${view.data.strings[place]}`;
 
   function chips(host, data) {
-    if (host.dataset.of === data.text && host.children.length === data.strings.length) return;
-    host.dataset.of = data.text;
+    const text = JSON.stringify(data.strings);
+    if (view.text === text && host.children.length) return;
+    view.text = text;
     host.replaceChildren(...data.strings.map((text, place) => {
       const chip = document.createElement("span");
       chip.className = data.special[place] ? "attn-token attn-special" : "attn-token";
@@ -124,7 +155,6 @@
     if (!view.values) return;
     view.token = token;
     view.column = Boolean(column);
-    view.cell = null;
     light();
     clearTimeout(view.timer);
     view.timer = setTimeout(keep, LINGER);

@@ -92,7 +92,6 @@ window.wb = window.wb || {};
     wb.toast("Added to the edit tray");
   };
   wb.removeEdit = (text) => setEdits(wb.edits().filter((edit) => edit !== text));
-  wb.toggleEdit = (text) => (wb.edits().includes(text) ? wb.removeEdit(text) : wb.addEdit(text));
   wb.clearEdits = () => setEdits([]);
   function step(from, to) {
     const history = loadHistory();

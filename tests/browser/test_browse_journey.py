@@ -118,6 +118,9 @@ def test_the_number_is_the_same_in_the_map_the_text_and_the_list(page: Page, app
     shown = tip.inner_text().rsplit(" · ", 1)[1]
     assert float(shown) == pytest.approx(values[best], rel=0.01)
     expect(chip(page, best).locator(".attn-weight")).to_have_text(shown)
+    page.locator(".attn-details summary").click()
+    largest = page.evaluate("() => window.wbAttention.number(Math.max(...window.wbAttention.view.values))")
+    expect(page.locator("#attn-top li .attn-top-number").first).to_have_text(largest)
 
 
 def test_shift_turns_from_what_a_token_attends_to_to_what_attends_to_it(page: Page, app_url: str) -> None:

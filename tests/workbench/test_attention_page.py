@@ -203,7 +203,7 @@ def test_an_edit_changes_nothing_before_it(opened: Workspace, state: State) -> N
     captured(opened, *data.needed(changed, 0))
     panel = head_panel(opened, changed, "light", "")
     assert panel.figure is not None and not np.array(panel.figure.data[0].z).any()
-    assert "No cell differs" in text_of(panel.top)
+    assert panel.top == ()
 
 
 @pytest.mark.parametrize(("average", "words"), [("layer", "mean of 4 heads"), ("all", "all 8 heads")])
@@ -235,10 +235,17 @@ def test_hiding_the_first_token_says_that_numbers_stay(opened: Workspace, state:
 def test_the_list_of_cells_holds_the_maps_own_numbers(opened: Workspace, state: State) -> None:
     captured(opened, *data.needed(state, 1))
     panel = head_panel(opened, state, "light", "")
-    assert panel.figure is not None
-    below_first_row = np.array(panel.figure.data[0].z)[1:]
-    assert f"{below_first_row.max():.3g}"[:4] in text_of(panel.top)
-    assert len(panel.top.children) == 10
+    assert panel.figure is not None and len(panel.top) == 10
+    z = np.array(panel.figure.data[0].z)
+    assert [cell.value for cell in panel.top] == sorted(z.ravel().tolist(), reverse=True)[:10]
+    assert all(z[cell.q, cell.k] == np.float32(cell.value) for cell in panel.top)
+
+
+def test_what_cannot_be_done_is_switched_off(opened: Workspace, state: State) -> None:
+    panel = head_panel(opened, state.model_copy(update={"layer": None, "head": None}), "light", "")
+    sent = panel.for_browser(averages=True, edits=False, open=False)
+    assert sent["enabled"] == {"average": True, "tab-difference": False, "ablate": False, "save": False}
+    assert sent["drawn"] is None and json.dumps(sent)
 
 
 def test_a_prompt_of_markup_is_shown_as_it_is(opened: Workspace, state: State) -> None:

@@ -23,11 +23,6 @@ def labels(tokens: Sequence[str], *, limit: int = 24) -> list[str]:
     return [label(token, limit=limit) for token in tokens]
 
 
-def numbered(tokens: Sequence[str], *, limit: int = 24) -> list[str]:
-    """Labels with their position in front (`3 ·Mary`): equal tokens stay apart."""
-    return [f"{index} {text}" for index, text in enumerate(labels(tokens, limit=limit))]
-
-
 def text(value: str) -> str:
     """Free text, such as a title, for plotly: literal, line breaks kept as spaces."""
     return html.escape(" ".join(value.split()), quote=False)

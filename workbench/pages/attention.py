@@ -84,19 +84,9 @@ def _overview(app: Dash, workspace: Workspace) -> None:
 
 def _head(app: Dash, workspace: Workspace) -> None:
     @app.callback(
-        Output("attn-title", "children"),
-        Output("attn-sharing", "children"),
-        Output("attn-meaning", "children"),
         Output("attn-map", "figure"),
         Output("attn-head-data", "data"),
-        Output("attn-map-note", "children"),
-        Output("attn-top", "children"),
         Output("attn-head-wait", "children"),
-        Output("attn-head", "className"),
-        Output("attn-average", "disabled"),
-        Output("attn-tab-difference", "disabled"),
-        Output("attn-ablate", "disabled"),
-        Output("attn-save", "disabled"),
         Output("attn-saved", "children", allow_duplicate=True),
         Output("attn-awaited", "data", allow_duplicate=True),
         Input("attn-view", "data"),
@@ -112,13 +102,14 @@ def _head(app: Dash, workspace: Workspace) -> None:
     ) -> Any:
         state = _viewed(search, view)
         panel = head_panel(workspace, state, "dark" if theme == "dark" else "light", session or "")
-        words = [panel.title, panel.sharing, panel.meaning]
-        drawn = [no_update if panel.figure is None else panel.figure, panel.facts, panel.note, panel.top, panel.wait]
-        name = f"wb-panel attn-head{' wb-edited' if panel.edited else ''}"
-        none_open = state.layer is None
-        locks = [not data.view_of(state).averages, not state.edits, none_open, none_open]
-        menu = no_update if saves(state, saving) else None
-        return (*words, *drawn, name, *locks, menu, True if panel.awaited else no_update)
+        allowed = {
+            "averages": data.view_of(state).averages,
+            "edits": bool(state.edits),
+            "open": state.layer is not None,
+        }
+        figure = no_update if panel.figure is None else panel.figure
+        menu = no_update if not saving or saves(state, saving) else None
+        return figure, panel.for_browser(**allowed), panel.wait, menu, True if panel.awaited else no_update
 
 
 def _save(app: Dash, workspace: Workspace) -> None:
