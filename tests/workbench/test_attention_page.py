@@ -323,8 +323,14 @@ def test_when_all_is_there_the_overview_has_its_address_and_scores(opened: Works
 def test_patterns_that_were_there_already_come_from_the_cache(opened: Workspace, state: State) -> None:
     asked_before = state.model_copy(update={"prompt": "a drink to Mary"})
     captured(opened, data.patterns_of(asked_before))
-    opened.submit(data.patterns_of(asked_before))
-    assert "from the cache" in text_of(settle(opened, asked_before).status)
+    seen = watch(opened, asked_before, "me", had_mosaic=False, had_scores=False, retry=FIRST)
+    assert "from the cache, no forward pass" in text_of(seen.status)
+
+
+def test_patterns_that_the_page_waited_for_were_captured_just_now(opened: Workspace, state: State) -> None:
+    fresh = state.model_copy(update={"prompt": "hello world", "layer": None, "head": None})
+    watch(opened, fresh, "me", had_mosaic=False, had_scores=False, retry=FIRST)
+    assert "captured just now" in text_of(settle(opened, fresh).status)
 
 
 def test_nothing_new_is_sent_twice(opened: Workspace, state: State) -> None:

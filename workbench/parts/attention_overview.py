@@ -51,7 +51,7 @@ def watch(
         if job is not None:
             status = html.Span(f"Capturing every head’s pattern with {state.model}") if job.state in ACTIVE else ""
             return Seen(status=status, overview_wait=told(job, "overview"), awaited=job.state in ACTIVE)
-        mosaic, status = (no_update, no_update) if had_mosaic else _mosaic(workspace, state)
+        mosaic, status = (no_update, no_update) if had_mosaic else _mosaic(workspace, state, retry == FIRST)
         scores, score_job = (
             (no_update, None)
             if had_scores and retry != "scores"
@@ -65,7 +65,7 @@ def watch(
     return Seen(mosaic, scores, status, None, wait, _finger(extra), bool(waits))
 
 
-def _mosaic(workspace: Workspace, state: State) -> tuple[dict[str, Any], Any]:
+def _mosaic(workspace: Workspace, state: State, stored_before: bool) -> tuple[dict[str, Any], Any]:
     stored = outcome(workspace, data.patterns_of(state))
     sizes = sizes_of(workspace, state)
     tokens = workspace.tokens(state.model, data.prompt_of(state)).lengths[0]
@@ -75,8 +75,9 @@ def _mosaic(workspace: Workspace, state: State) -> tuple[dict[str, Any], Any]:
         "heads": sizes.heads,
         "tokens": tokens,
     }
+    job = workspace.job(data.patterns_of(state).id)
     count = f"{whole(sizes.layers * sizes.heads)} heads in {sizes.layers} layers on {whole(tokens)} tokens"
-    return facts, where_from(workspace.job(data.patterns_of(state).id), count)
+    return facts, where_from(count, stored_before or (job is not None and job.from_cache))
 
 
 def _scores(workspace: Workspace, state: State, session: str, again: bool) -> tuple[Any, Job | None]:

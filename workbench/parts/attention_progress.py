@@ -74,7 +74,7 @@ def again(of: str) -> Any:
     return dmc.Button("Try again", id={"type": "attn-again", "of": of}, size="xs", variant="default")
 
 
-def where_from(job: Job | None, count: str) -> Any:
+def where_from(count: str, cached: bool) -> Any:
     """The line over the page: what was captured, and whether the model had to run for it."""
-    source = "from the cache, no forward pass" if job is None or job.from_cache else "captured just now"
+    source = "from the cache, no forward pass" if cached else "captured just now"
     return html.Span([count, " · ", html.Span(source, className="wb-tag")])
