@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hooks.prompts import PromptSet
+from workbench.requests import OpenRequest
 from workbench.settings import Settings
 from workbench.workspace import Workspace
 
@@ -84,3 +85,14 @@ def workspace(settings: Settings) -> Iterator[Workspace]:
 def prompts() -> PromptSet:
     """One prompt with its answer and foil."""
     return PromptSet(prompts=("When Mary and John went to",), answers=(" the",), foils=(" a",))
+
+
+@pytest.fixture(scope="module")
+def opened(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A workspace in which the tiny model is open; captures are shared by the tests of one file."""
+    folder = tmp_path_factory.mktemp("opened")
+    settings = Settings(cache_dir=folder / "cache", workspace_dir=folder / "workspace", device="cpu")
+    workspace = Workspace.open(settings, engine="inline")
+    assert workspace.wait(workspace.submit(OpenRequest(model=str(tiny_folder))).id).state == "done"
+    yield workspace
+    workspace.close()

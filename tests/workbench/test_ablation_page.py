@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hooks.errors import InputError, SpecError
 from hooks.info import ModelInfo
 from hooks.prompts import PromptSet
 from hooks.sites import Part
+from tests.workbench.components import all_of, text_of
 from workbench.figures.numbers import number
 from workbench.pages import ablation as page
 from workbench.parts import ablation_request as asks
@@ -27,8 +28,7 @@ from workbench.parts.ablation_effect import later, numbers
 from workbench.parts.ablation_picker import picker_spec, position_chips
 from workbench.parts.ablation_sweep import status
 from workbench.parts.ablation_watch import heading, leave, start_sweep, watch_effect, watch_sweep
-from workbench.requests import ExperimentRequest, OpenRequest
-from workbench.settings import Settings
+from workbench.requests import ExperimentRequest
 from workbench.urls import State
 from workbench.workspace import Workspace
 
@@ -37,41 +37,10 @@ INFO = {"n_layers": 2, "n_heads": 4, "d_mlp": 48}
 EDIT = "zero:L0.z[head=1]"
 
 
-@pytest.fixture(scope="module")
-def opened(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A workspace in which the tiny model is open."""
-    folder = tmp_path_factory.mktemp("ablation")
-    settings = Settings(cache_dir=folder / "cache", workspace_dir=folder / "workspace", device="cpu")
-    workspace = Workspace.open(settings, engine="inline")
-    assert workspace.wait(workspace.submit(OpenRequest(model=str(tiny_folder))).id).state == "done"
-    yield workspace
-    workspace.close()
-
-
 @pytest.fixture
 def state(tiny_folder: Path) -> Callable[..., State]:
     """States of the page on the tiny model."""
     return lambda **fields: State(model=str(tiny_folder), prompt=PROMPT, answer=ANSWER, foil=FOIL, **fields)
-
-
-def text_of(component: Any) -> str:
-    """All text of a component tree."""
-    if isinstance(component, str | int | float):
-        return str(component)
-    if isinstance(component, list | tuple):
-        return " ".join(text_of(child) for child in component)
-    children = getattr(component, "children", None)
-    return "" if children is None else text_of(children)
-
-
-def all_of(component: Any, wanted: Callable[[Any], bool]) -> list[Any]:
-    """The components of a tree that satisfy a condition."""
-    if component is None or isinstance(component, str | int | float):
-        return []
-    if isinstance(component, list | tuple):
-        return [found for child in component for found in all_of(child, wanted)]
-    here = [component] if wanted(component) else []
-    return here + all_of(getattr(component, "children", None), wanted)
 
 
 def data_of(component: Any, name: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,12 @@ from workbench.parts import attention_data as data
 from workbench.parts import attention_routes
 from workbench.parts.attention_head import head_panel
 from workbench.parts.attention_overview import FIRST, watch
-from workbench.requests import CaptureRequest, OpenRequest
-from workbench.settings import Settings
+from workbench.requests import CaptureRequest
 from workbench.urls import State
 from workbench.workspace import Workspace
 
 PROMPT = "The cat sat on the cat sat"
 HOSTILE = "<script>alert(1)</script> <b>"
-
-
-@pytest.fixture(scope="module")
-def opened(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A workspace in which the tiny model is open; captures are shared by the tests of this file."""
-    folder = tmp_path_factory.mktemp("attention")
-    settings = Settings(cache_dir=folder / "cache", workspace_dir=folder / "workspace", device="cpu")
-    workspace = Workspace.open(settings, engine="inline")
-    assert workspace.wait(workspace.submit(OpenRequest(model=str(tiny_folder))).id).state == "done"
-    yield workspace
-    workspace.close()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from analyses.grid import Grid
 from analyses.result import Provenance, Result
 from hooks.prompts import ChatPrompt, PromptSet
 from hooks.reference import ModelRef
+from tests.workbench.components import all_of, text_of
 from workbench import urls
 from workbench.pages import results as page
 from workbench.parts import export_menu
@@ -79,26 +80,6 @@ def kept(settings: Settings) -> Callable[..., Workspace]:
 def card(result: Result, **fields: Any) -> ResultCard:
     known = {"id": result.id, "sentence": "Zero head 0.0.", "analysis": "ablation", "model": "toy"}
     return ResultCard(**{**known, "created": "2026-01-02T03:04:05+00:00", "seconds": 1.0, "headline": "", **fields})
-
-
-def text_of(component: Any) -> str:
-    """All text of a component tree."""
-    if isinstance(component, str | int | float):
-        return str(component)
-    if isinstance(component, list | tuple):
-        return " ".join(text_of(child) for child in component)
-    children = getattr(component, "children", None)
-    return "" if children is None else text_of(children)
-
-
-def all_of(component: Any, wanted: Callable[[Any], bool]) -> list[Any]:
-    """The components of a tree that satisfy a condition."""
-    if component is None or isinstance(component, str | int | float):
-        return []
-    if isinstance(component, list | tuple):
-        return [hit for child in component for hit in all_of(child, wanted)]
-    here = [component] if wanted(component) else []
-    return here + all_of(getattr(component, "children", None), wanted)
 
 
 def figures(component: Any) -> list[go.Figure]:

@@ -102,7 +102,7 @@ def effect_experiment(state: State, chosen: Selection) -> Experiment:
         at: list[Any] = [str(edit.at) for edit in chosen.edits]
     else:
         kind = "zero"
-        at = [_as_json(edit) for edit in chosen.edits]
+        at = [edit.model_dump(mode="json") for edit in chosen.edits]
     return _experiment(state, {"kind": kind, "at": at, **_means(kind)})
 
 
@@ -118,11 +118,6 @@ def sweep_experiment(state: State) -> Experiment:
 def _means(kind: str) -> dict[str, str]:
     # The page has one prompt, whose mean at each position is its own value.
     return {"mean_over": "positions"} if kind == "mean" else {}
-
-
-def _as_json(edit: Intervention) -> dict[str, Any]:
-    spec = edit.model_dump(mode="json")
-    return {**spec, "over": "positions"} if edit.kind == "mean" else spec
 
 
 def _experiment(state: State, params: Mapping[str, Any]) -> Experiment:
