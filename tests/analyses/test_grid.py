@@ -29,7 +29,12 @@ def test_a_grid_survives_strict_json_with_missing_values_as_null(values, valid):
     text = json.dumps(first.to_json(), allow_nan=False)
     again = Grid.from_json(json.loads(text))
     assert np.array_equal(again.values, first.values)
-    assert json.loads(text)["values"] == [[float(v) if ok else None for v, ok in zip(*row, strict=True)] for row in zip(np.where(valid, values, 0), valid, strict=True)]  # fmt: skip  # noqa: E501
+    filled = np.where(valid, values, 0)
+    expected = [
+        [float(value) if known else None for value, known in zip(*row, strict=True)]
+        for row in zip(filled, valid, strict=True)
+    ]
+    assert json.loads(text)["values"] == expected
     assert again.dims == first.dims and again.coords == first.coords
 
 
