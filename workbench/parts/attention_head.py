@@ -73,10 +73,12 @@ def head_panel(workspace: Workspace, state: State, theme: ThemeName, session: st
     try:
         sizes = sizes_of(workspace, state)
         sizes.check(state.layer, state.head)
-        job = first_pending(workspace, data.needed(state, state.layer), session)
-        if job is not None:
-            return replace(words, wait=told(job, "head"), awaited=job.state in ("queued", "running"))
-        captures = [outcome(workspace, request) for request in data.needed(state, state.layer)]
+        requests = data.needed(state, state.layer)
+        captures = [outcome(workspace, request) for request in requests]
+        if None in captures:
+            if (job := first_pending(workspace, requests, session)) is not None:
+                return replace(words, wait=told(job, "head"), awaited=job.state in ("queued", "running"))
+            captures = [outcome(workspace, request) for request in requests]
         grid = data.head_grid(view, captures, sizes, state.layer, state.head, average)
         batch = workspace.tokens(state.model, data.prompt_of(state))
     except WorkbenchError as error:
