@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +12,12 @@ from analyses.experiment import Experiment
 from analyses.grid import Grid
 from hooks.activations import Activations
 from hooks.errors import BudgetError, InputError
+from hooks.generate import Continuation, generate
 from hooks.interventions import Intervention
 from hooks.model import Instrumented
 from hooks.plan import CapturePlan
 from hooks.run import Run
+from hooks.sampling import Sampling
 from hooks.schedule import World
 from hooks.sites import Site
 from hooks.tokens import TokenBatch
@@ -97,6 +99,31 @@ class Bench:
         self._check_budget(batch, plan)
         self.forwards += 1
         return self.model.run(batch, plan, edits, sources=self.sources(edits), logits_at=logits_at)
+
+    def generate(
+        self,
+        inputs: str,
+        *,
+        steps: int,
+        sampling: Sampling,
+        plan: CapturePlan = CapturePlan(),  # noqa: B008 - a frozen value
+        edits: Sequence[Intervention] = (),
+        cache: bool = True,
+        alternatives: int = 10,
+        stop_at_end: bool = True,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> tuple[Continuation, ...]:
+        """The prompts of `inputs` continued under edits; see `hooks.generate.generate`."""
+        batch = self.batch(inputs)
+        # Only its size is looked at: captures are of the final sequences.
+        grown = replace(batch, ids=torch.nn.functional.pad(batch.ids, (0, steps)))
+        self._check_budget(grown, plan)
+        found = generate(
+            self.model, batch, steps=steps, sampling=sampling, plan=plan, edits=edits, sources=self.sources(edits),
+            cache=cache, alternatives=alternatives, stop_at_end=stop_at_end, on_step=on_step,
+        )  # fmt: skip
+        self.forwards += sum(continuation.forwards for continuation in found)
+        return found
 
     def worlds(self, inputs: str, worlds: Sequence[World], *, logits_at: Tensor | None = None) -> Tensor:
         """Logits [1 + worlds, batch, pos, d_vocab] of the clean prompts and of every set of edits, in one forward."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from hooks.errors import SpecError
 
-Unit = Literal["logit", "prob", "nat", "fraction", "activation", "attention", "rank"]
+Unit = Literal["logit", "prob", "nat", "fraction", "activation", "attention", "rank", "cosine"]
 Coord = int | float | str
 
 
@@ -18,10 +18,10 @@ Coord = int | float | str
 class Grid:
     """Values with named axes.
 
-    values: float32 array, one axis per entry of `dims`. coords: for each axis, one label per index (a grid of one axis
-    may hold further labels for it, such as the tokens behind ranks). unit: what the numbers are. baseline: the value
-    that means "no effect" (None where there is none). valid: False where a value is missing; missing values hold 0 and
-    are written as null. about: what the numbers mean, and why any are missing.
+    values: float32 array, one axis per entry of `dims`. coords: for each axis, one label per index; further labels,
+    such as the tokens behind ranks, have one entry per index of the last axis or one per cell in row order. unit: what
+    the numbers are. baseline: the value that means "no effect" (None where there is none). valid: False where a value
+    is missing; missing values hold 0 and are written as null. about: what the numbers mean, and why any are missing.
     """
 
     name: str
@@ -74,12 +74,17 @@ class Grid:
             valid,
         )
 
+    def further(self) -> dict[str, tuple[Coord, ...]]:
+        """The labels beside those of the axes, one per cell in row order."""
+        beside = {name: labels for name, labels in self.coords.items() if name not in self.dims and labels}
+        return {name: labels * (self.values.size // len(labels)) for name, labels in beside.items()}
+
     def records(self) -> Iterator[dict[str, Coord | float | None]]:
-        """One row per cell: coordinates by axis name, further labels of a single axis, `value` (None if missing)."""
-        further = [name for name in self.coords if name not in self.dims] if len(self.dims) == 1 else []
-        for index in np.ndindex(self.values.shape):
+        """One row per cell: coordinates by axis name, further labels, `value` (None if missing)."""
+        further = self.further()
+        for cell, index in enumerate(np.ndindex(self.values.shape)):
             row: dict[str, Any] = {dim: self.coords[dim][i] for dim, i in zip(self.dims, index, strict=True)}
-            row |= {name: self.coords[name][index[0]] for name in further}
+            row |= {name: labels[cell] for name, labels in further.items()}
             missing = self.valid is not None and not self.valid[index]
             row["value"] = None if missing else float(self.values[index])
             yield row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyses.experiment import Experiment
 from hooks.prompts import IdAnswer
-from hooks.sites import Part
+from hooks.sites import Part, Site
 
 
 def prompts_in_words(experiment: Experiment, name: str) -> str:
@@ -32,10 +32,19 @@ def _only(answers: tuple[object, ...]) -> str | None:
     return f"id {answers[0].id}" if isinstance(answers[0], IdAnswer) else f"‘{answers[0]}’"
 
 
+HEAD_SITES = {"q": "queries", "k": "keys", "v": "values", "pattern": "pattern"}
+"""What a head has at the sites other than its output, in words."""
+
+
 def part_in_words(part: Part) -> str:
-    """A part as a reader would name it: "head 23.3", "MLP 5", "neuron 5.117", "attention 4", else its address."""
+    """A part as a reader would name it: "head 23.3", "keys of key/value head 2.1", "MLP 5", else its address."""
     layer, where = part.site.layer, _positions(part)
     names = {"z": "all heads of layer", "mlp_out": "MLP", "attn_out": "attention", "mlp_post": "all neurons of layer"}
+    if part.site.name in HEAD_SITES and part.unit is None and part.q_pos is None and part.k_pos is None:
+        whose = (
+            f"all heads of layer {layer}" if part.head is None else f"{head_in_words(part.site)} {layer}.{part.head}"
+        )
+        return f"{HEAD_SITES[part.site.name]} of {whose}{where}"
     if part.site.name == "z" and part.head is not None and part.unit is None:
         return f"head {layer}.{part.head}{where}"
     if part.site.name == "mlp_post" and part.unit is not None:
@@ -43,6 +52,17 @@ def part_in_words(part: Part) -> str:
     if part.site.name in names and part.head is None and part.unit is None:
         return f"{names[part.site.name]} {layer}{where}"
     return str(part)
+
+
+def head_in_words(site: Site) -> str:
+    """What one index of a site's head axis is: "head", or "key/value head" where query heads may share it."""
+    return "key/value head" if site.kind.head_axis == "kv_head" else "head"
+
+
+def query_heads_in_words(kv_head: int, group: int) -> str:
+    """Which query heads read a key/value head when `group` of them share each: "query heads 3–5", "query head 3"."""
+    first = kv_head * group
+    return f"query head {first}" if group == 1 else f"query heads {first}–{first + group - 1}"
 
 
 def _positions(part: Part) -> str:

@@ -44,7 +44,7 @@ def sweep(
     for metric in metrics:
         metric.check(batch)
     everywhere = any(metric.everywhere for metric in metrics)
-    at = None if everywhere else torch.tensor(batch.positions["last"])
+    at = None if everywhere else torch.tensor(batch.answer_at)
     bench.sources([edit for cell in cells for edit in cell])
     measured = Measured(
         np.zeros((len(metrics), len(batch))),
@@ -97,7 +97,7 @@ def _reduce(
 
 def _values(metric: Metric, logits: Tensor, target: Target, batch: TokenBatch) -> np.ndarray:
     if logits.shape[1] > 1 and not metric.everywhere:
-        last = torch.tensor(batch.positions["last"], device=logits.device)
+        last = torch.tensor(batch.answer_at, device=logits.device)
         rows = torch.arange(len(batch), device=logits.device)
         clean = target.clean if target.clean.shape[1] == 1 else target.clean[rows, last][:, None]
         logits, target = logits[rows, last][:, None], Target(batch, clean)

@@ -224,10 +224,10 @@ window.wbAblation = window.wbAblation || {};
     return none();
   };
   /* From the controls into the address. A kind also changes the edits that are there, which the server writes. */
-  ablation.controls = function (kind, metric, over, within) {
+  ablation.controls = function (kind, metric, over, within, site) {
     const state = window.wb.state();
     if (kind && kind !== state.kind) window.wb.set("abl-change", { data: { kind, at: Date.now() } });
-    const changes = { metric, over, within: typeof within === "number" ? within : state.within };
+    const changes = { metric, over, site, within: typeof within === "number" ? within : state.within };
     const changed = Object.entries(changes).filter(([name, value]) => value !== undefined && value !== null && value !== state[name]);
     if (changed.length) window.wb.setState(Object.fromEntries(changed));
     return none();
@@ -235,7 +235,7 @@ window.wbAblation = window.wbAblation || {};
   /* From the address into the controls, so that a link, undo and the palette move them too. */
   ablation.follow = function (search, ...present) {
     const state = window.wb.state(search);
-    const wanted = [state.kind, state.metric, state.over, state.within === null ? 0 : state.within];
+    const wanted = [state.kind, state.metric, state.over, state.within === null ? 0 : state.within, state.site];
     return wanted.map((value, place) => (value === present[place] ? none() : value));
   };
 })(window.wbAblation);

@@ -15,16 +15,21 @@
   };
   wb.promptView = function (search, job, ended, before) {
     const state = wb.state(search);
-    mark(state.position);
+    mark(state);
     if (!ended || !job || ended.id !== job.id) return noUpdate();
     const view = { id: job.id, state: ended.state };
-    for (const name of ["position", "temperature", "top_k", "top_p"]) view[name] = state[name];
+    for (const name of ["position", "temperature", "top_k", "top_p", "chosen"]) view[name] = state[name];
     return before && JSON.stringify(before) === JSON.stringify(view) ? noUpdate() : view;
   };
-  function mark(position) {
+  /* One chip is open: a generated one, or one of the prompt. */
+  function mark(state) {
     const chips = document.querySelectorAll("#prompt-chips [data-wb-token]");
-    const at = position === null ? chips.length - 1 : position;
+    const made = document.querySelectorAll("#gen-chips [data-gen-step]");
+    const generated = state.steps > 0 && state.chosen !== null;
+    const at = generated ? -1 : state.position === null ? chips.length - 1 : state.position;
+    const open = generated ? Math.min(state.chosen, made.length - 1) : -1;
     chips.forEach((chip, index) => chip.setAttribute("aria-pressed", index === at ? "true" : "false"));
+    made.forEach((chip, index) => chip.setAttribute("aria-pressed", index === open ? "true" : "false"));
   }
   let pending = {};
   let timer = 0;
@@ -43,10 +48,42 @@
 
   document.addEventListener("click", function (event) {
     const chip = event.target.closest("#prompt-chips [data-wb-token]");
-    if (chip) wb.setState({ position: Number(chip.dataset.wbToken) });
+    if (chip) wb.setState({ position: Number(chip.dataset.wbToken), chosen: null });
+    const made = event.target.closest("#gen-chips [data-gen-step]");
+    if (made) wb.setState({ chosen: Number(made.dataset.genStep) });
+    const button = event.target.closest("[data-gen]");
+    if (button) generate(button.dataset);
   });
+
+  /* ---- The continuation: how many tokens, and how they are chosen, stand in the address ---- */
+  function generate(data) {
+    const state = wb.state();
+    const chips = document.getElementById("gen-chips");
+    const ended = Boolean(chips && chips.dataset.ended) && state.steps > Number(chips.dataset.taken);
+    const now = ended ? Number(chips.dataset.taken) : state.steps;
+    const more = { step: 1, many: Number(data.genMany), undo: -1, reset: -now }[data.gen];
+    if (more > 0 && ended) { wb.toast("The model ended the text here"); return; }
+    const steps = Math.max(0, Math.min(now + more, Number(data.genMost)));
+    if (more > 0 && steps === now) { wb.toast("The address holds up to " + data.genMost + " tokens: keep them as the prompt"); return; }
+    wb.setState({ steps, chosen: steps ? steps - 1 : null }, { push: true });
+  }
+  wb.generationControls = function (mode, seed, layer, head, hide) {
+    const index = (text) => (text === "all" || text === null || text === undefined ? null : Number(text));
+    const changes = { sampled: mode === "drawn", hide_first: Boolean(hide), layer: index(layer), head: index(head) };
+    if (Number.isInteger(seed) && seed >= 0) changes.seed = seed;
+    wb.setState(changes);
+    return noUpdate();
+  };
+  wb.generationFollow = function (search, mode, seed, layer, head, hide) {
+    const state = wb.state(search);
+    const text = (value) => (value === null ? "all" : String(value));
+    const wanted = [state.sampled ? "drawn" : "greedy", state.seed, text(state.layer), text(state.head), state.hide_first];
+    const shown = [mode, seed, layer, head, Boolean(hide)];
+    const none = state.steps === 0;
+    return [...wanted.map((value, i) => (value === shown[i] ? noUpdate() : value)), !state.sampled, none, none, none];
+  };
   function tell(event) {
-    const chip = event.target.closest && event.target.closest("#prompt-chips [data-wb-token]");
+    const chip = event.target.closest && event.target.closest("#prompt-chips [data-wb-token], #gen-chips [data-gen-step]");
     const line = document.getElementById("prompt-readout");
     if (!chip || !line) return;
     const token = document.createElement("strong");
@@ -55,13 +92,21 @@
   }
   document.addEventListener("pointerover", tell);
   document.addEventListener("focusin", tell);
+  function walk(made, step) {
+    const next = Math.max(0, Math.min(made.length - 1, wb.state().chosen + step));
+    wb.setState({ chosen: next });
+    if (document.activeElement && document.activeElement.closest("#gen-chips")) made[next].focus();
+    return true;
+  }
   for (const [key, step] of [["ArrowLeft", -1], ["ArrowRight", 1]]) {
     wb.onKey(key, function () {
       const chips = document.querySelectorAll("#prompt-chips [data-wb-token]");
       if (!chips.length) return false;
+      const made = document.querySelectorAll("#gen-chips [data-gen-step]");
+      if (made.length && wb.state().chosen !== null) return walk(made, step);
       const now = wb.state().position === null ? chips.length - 1 : wb.state().position;
       const next = Math.max(0, Math.min(chips.length - 1, now + step));
-      wb.setState({ position: next });
+      wb.setState({ position: next, chosen: null });
       if (document.activeElement && document.activeElement.closest("#prompt-chips")) chips[next].focus();
       return true;
     });

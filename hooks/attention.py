@@ -23,23 +23,32 @@ NAME = "workbench"
 IMPLEMENTATION = "workbench (eager numerics)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionFacts:
-    """How scores come about: factor, soft-cap, and how many keys back a query may look (None: all)."""
+    """How scores come about: factor, soft-cap, and how many keys back a query may look (None: all).
+
+    bias: position bias added to the scores, broadcastable to [batch head q_pos k_pos]. sinks: [head] one more logit per
+    head that takes probability and gives no value.
+    """
 
     scaling: float
     softcap: float | None
     window: int | None
+    bias: Tensor | None = None
+    sinks: Tensor | None = None
 
 
 class AttentionTap(Protocol):
     """What the attention function needs of a run."""
 
     def attention(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
-        """`x`, perhaps edited: site `name` of the layer whose attention is `module`, in the site's axes."""
+        """`x`, perhaps edited: site `name` of the layer whose attention is `module`, in the site's axes.
+
+        "value" and "mixed" (v and z as the function has them) are shown for recognition only.
+        """
 
     def facts(self, module: nn.Module, facts: AttentionFacts) -> None:
-        """Told how `module` turns queries and keys into scores."""
+        """Told, when a call begins, how `module` turns queries and keys into scores."""
 
 
 ACTIVE: ContextVar[AttentionTap | None] = ContextVar("active_tap", default=None)
@@ -70,9 +79,8 @@ def workbench_attention(
     """
     tap = ACTIVE.get()
     if tap is not None:
-        tap.facts(
-            module, AttentionFacts(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window)
-        )
+        factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+        tap.facts(module, AttentionFacts(factor, softcap, sliding_window, position_bias, s_aux))
         query = tap.attention("q_rot", module, query.transpose(1, 2)).transpose(1, 2)
         key = tap.attention("k_rot", module, key.transpose(1, 2)).transpose(1, 2)
     scores = _scores(query, _repeat(key, query.shape[1]), attention_mask, scaling, softcap, position_bias)
@@ -81,8 +89,11 @@ def workbench_attention(
     pattern = _pattern(scores, s_aux).to(query.dtype)
     if tap is not None:
         pattern = tap.attention("pattern", module, pattern)
-    z = torch.matmul(pattern, _repeat(value, query.shape[1]))
-    return z.transpose(1, 2).contiguous(), pattern
+    z = torch.matmul(pattern, _repeat(value, query.shape[1])).transpose(1, 2).contiguous()
+    if tap is not None:
+        tap.attention("value", module, value.transpose(1, 2))
+        tap.attention("mixed", module, z)
+    return z, pattern
 
 
 def _repeat(x: Tensor, n_heads: int) -> Tensor:

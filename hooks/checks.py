@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,197 +11,335 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from hooks.errors import ModelError
-from hooks.info import ModelInfo
+from hooks.choose import in_any_order
+from hooks.experts import written_by
+from hooks.observe import Call, Observation
+from hooks.ports import Port
+from hooks.projections import head_writes
 from hooks.run import Run
-from hooks.sites import Site
+from hooks.sites import MAIN, Site
 from hooks.tokens import TokenBatch
-from hooks.wiring import Wiring
+from hooks.wiring import LayerWiring, Wiring
 
 Pairs = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
+class States:
+    """What the unhooked model returned of one stack: hidden states, attentions, cross-attentions; None where it did not."""
+
+    hidden: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    cross: tuple[Tensor, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the checks look at: the hooked run and the unhooked model's own outputs on the same batch."""
+    """What the checks look at: the observed pass, the hooked run and the unhooked model's own outputs on one batch."""
 
     model: PreTrainedModel
     wiring: Wiring
-    info: ModelInfo
     batch: TokenBatch
+    seen: Observation
     run: Run
     reference: Any
+    states: dict[str, States] = field(default_factory=dict)
 
-    def at(self, name: str, layer: int | None = None) -> Tensor:
-        return self.run.activations[Site(name, layer)]
+    def at(self, site: Site, name: str | None = None) -> Tensor:
+        """A captured site, or another one of the same layer."""
+        return self.run.activations[site if name is None else self.beside(site, name)]
 
-    def module(self, name: str, layer: int | None = None) -> nn.Module:
-        """The module on whose edge a site is seen."""
-        return self.model.get_submodule(self.wiring.ports[Site(name, layer)].module)
+    def has(self, site: Site, *names: str) -> bool:
+        return all(self.beside(site, name) in self.run.activations for name in names)
 
-    def projected(self, site: str, source: str, layer: int | None) -> Tensor:
-        """Site `site` computed from site `source` by the module that gives it."""
-        port = self.wiring.ports[Site(site, layer)]
+    @staticmethod
+    def beside(site: Site, name: str) -> Site:
+        return Site(name, site.layer, site.stack)
+
+    def module(self, path: str) -> nn.Module:
+        return self.model.get_submodule(path)
+
+    def call(self, port: Port) -> Call:
+        """The observed call whose edge a port is."""
+        return self.seen.of(port.module)[port.call]
+
+    def apply(self, path: str, x: Tensor) -> Tensor:
         with torch.inference_mode():
-            return port.view.open(self.model.get_submodule(port.module)(self.at(source, layer)), len(self.batch))
+            output = self.module(path)(x)
+        return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
 
-    @property
-    def real(self) -> Tensor:
-        """[batch pos] True where a position holds a real token."""
-        return self.batch.mask.to(self.run.logits.device)
+    def layer(self, site: Site) -> LayerWiring:
+        return self.wiring.layer(site)
+
+    def last(self, site: Site) -> bool:
+        return site.layer == len(self.wiring.stacks[site.stack].layers) - 1
+
+
+def reference_states(output: Any, wiring: Wiring, seen: Observation) -> dict[str, States]:
+    """What an unhooked forward pass returned of each stack, where it begins with what enters the first block."""
+    states = {}
+    for name, stack in wiring.stacks.items():
+        if wiring.feed.source is not None:
+            prefix, cross = ("decoder_", output.get("cross_attentions")) if name == MAIN else ("encoder_", None)
+            part: Any = output
+        else:
+            prefix, cross = "", None
+            tower = "vision_model_output" if name == "vision" else "text_model_output"
+            part = output.get(tower, output) if wiring.feed.task == "pairs" else output
+        hidden, attentions = part.get(f"{prefix}hidden_states"), part.get(f"{prefix}attentions")
+        depth, first = len(stack.layers), stack.layers[0]
+        entered = seen.of(first.block)[first.call].given
+        if hidden is not None and (entered is None or not _same_rows(hidden[0], entered)):
+            hidden = None
+        states[name] = States(
+            hidden if hidden is not None and len(hidden) == depth + 1 else None,
+            attentions if attentions is not None and len(attentions) == depth else None,
+            cross if cross is not None and len(cross) == depth else None,
+        )
+    return states
 
 
 @dataclass(frozen=True)
 class Check:
-    """words: the equation. pairs: (ours, expected) tensors for a layer. exact: equal bit for bit, else to rounding.
-
-    absent: why a model may lack the site.
-    """
+    """words: the equation. pairs: (ours, expected) tensors for a site. exact: equal bit for bit, else to rounding."""
 
     words: str
-    pairs: Callable[[Evidence, int | None], Pairs]
+    pairs: Callable[[Evidence, Site], Pairs]
     exact: bool = False
-    absent: Callable[[ModelInfo], str] | None = None
 
 
-def _embed(e: Evidence, _: int | None) -> Pairs:
-    total = e.at("embed")
-    if Site("pos_embed") in e.run.activations:
-        total = total + e.at("pos_embed")
-    return [(total, e.reference.hidden_states[0])]
+def _embed(e: Evidence, site: Site) -> Pairs:
+    start = e.wiring.stacks[site.stack].start
+    first = Site("resid_pre", 0, site.stack)
+    total = e.at(Site("embed", None, site.stack))
+    if start.pos_embed is not None:
+        total = total + e.at(Site("pos_embed", None, site.stack))
+    for port in start.others:
+        total = total + e.call(port).gave  # type: ignore[operator]
+    if start.norm is not None:
+        total = e.apply(start.norm.module, total)
+    return [(total, e.at(first))]
 
 
-def _resid_post(e: Evidence, layer: int | None) -> Pairs:
-    last = layer == e.info.n_layers - 1
-    if not last:
-        return [(e.at("resid_post", layer), e.reference.hidden_states[(layer or 0) + 1])]
-    with torch.inference_mode():
-        return [(e.module("ln_final")(e.at("resid_post", layer)), e.reference.hidden_states[-1])]
+def _resid_pre(e: Evidence, site: Site) -> Pairs:
+    hidden = e.states[site.stack].hidden
+    known = e.call(e.wiring.ports[site]).given if hidden is None else hidden[site.layer or 0]
+    return [] if known is None else [(e.at(site), known)]
 
 
-def _block(e: Evidence, layer: int | None) -> Pairs:
-    before, after = e.at("resid_pre", layer), e.at("resid_post", layer)
-    attn, mlp = e.at("attn_out", layer), e.at("mlp_out", layer)
-    if e.info.parallel:
-        sums = ((attn + mlp) + before, (before + attn) + mlp, (before + mlp) + attn)
+def _resid_post(e: Evidence, site: Site) -> Pairs:
+    hidden, value = e.states[site.stack].hidden, e.at(site)
+    if hidden is None:
+        known = e.call(e.wiring.ports[site]).gave
+        return [] if known is None else [(value, known)]
+    norm = e.wiring.stacks[site.stack].final_norm
+    if not e.last(site) or norm is None or torch.equal(value, hidden[-1]):
+        return [(value, hidden[(site.layer or 0) + 1])]
+    return [(e.apply(norm.module, value), hidden[-1])]
+
+
+def _block(e: Evidence, site: Site) -> Pairs:
+    layer = e.layer(site)
+    assert layer.steps is not None
+    stream, after = e.at(site, layer.begins), e.at(site, "resid_post")
+    if layer.parallel:
+        sums = in_any_order(stream, *(e.at(site, step.site) for step in layer.steps))
         return [(min(sums, key=lambda total: float((total - after).abs().max())), after)]
-    return [((before + attn) + mlp, after)]
+    for step in layer.steps:
+        stream = stream + e.at(site, step.site)
+        stream = stream if step.norm is None else e.apply(step.norm, stream)
+    return [(stream, after)]
 
 
-def _scores_of(e: Evidence, layer: int | None) -> Pairs:
-    facts = e.run.attention[layer or 0]
-    q, k = e.at("q_rot", layer), e.at("k_rot", layer).repeat_interleave(e.info.group, dim=2)
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * facts.scaling
+def _resid_mid(e: Evidence, site: Site) -> Pairs:
+    if e.layer(site).begins == "resid_mid":
+        return _block(e, site)
+    stream = e.at(site, "resid_pre")
+    for step in (e.layer(site).steps or ())[:-1]:
+        stream = stream + e.at(site, step.site)
+        stream = stream if step.norm is None else e.apply(step.norm, stream)
+    return [(stream, e.at(site))]
+
+
+def _projected(e: Evidence, site: Site) -> Pairs:
+    """A projection applied to what it read in the observed pass."""
+    port = e.wiring.ports[site]
+    given = e.call(port).given
+    return [] if given is None else [(port.view.open(e.apply(port.module, given), len(e.batch)), e.at(site))]
+
+
+def _read(e: Evidence, site: Site) -> Pairs:
+    """What a sublayer reads: its projections of it are the sites that follow; else what the observed pass gave it."""
+    follower = "q" if site.name == "attn_in" else "mlp_pre"
+    port = e.wiring.ports.get(e.beside(site, follower))
+    given = e.call(e.wiring.ports[site]).given
+    if port is not None and given is not None and _same_rows(e.call(port).given, given):
+        return [(port.view.open(e.apply(port.module, e.at(site)), len(e.batch)), e.at(site, follower))]
+    return [] if given is None else [(e.at(site), given)]
+
+
+def _same_rows(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.numel() == other.numel() and torch.equal(one.flatten(), other.flatten())
+
+
+def _names(site: Site) -> str:
+    return "cross_" if site.name.startswith("cross_") else ""
+
+
+def _scores_of(e: Evidence, site: Site) -> Pairs:
+    facts = e.run.attention[site.stack, site.layer or 0]
+    q, k = e.at(site, "q_rot"), e.at(site, "k_rot")
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k.repeat_interleave(q.shape[2] // k.shape[2], dim=2)) * facts.scaling
     if facts.softcap is not None:
         scores = torch.tanh(scores / facts.softcap) * facts.softcap
-    seen = e.at("pattern", layer) > 0
-    return [(torch.where(seen, scores, 0.0), torch.where(seen, e.at("scores", layer), 0.0))]
+    if facts.bias is not None:
+        scores = scores + facts.bias
+    seen = e.at(site, "pattern") > 0
+    return [(torch.where(seen, scores, 0.0), torch.where(seen, e.at(site, "scores"), 0.0))]
 
 
-def _softmax(e: Evidence, layer: int | None) -> Pairs:
-    pattern = e.at("pattern", layer)
-    return [(torch.softmax(e.at("scores", layer), dim=-1, dtype=torch.float32).to(pattern.dtype), pattern)]
+def _softmax(e: Evidence, site: Site) -> Pairs:
+    scores, pattern = e.at(site), e.at(site, f"{_names(site)}pattern")
+    facts = e.run.attention.get((site.stack, site.layer or 0))
+    sinks = None if facts is None or _names(site) else facts.sinks
+    if sinks is not None:
+        column = sinks.reshape(1, -1, 1, 1).expand(scores.shape[0], -1, scores.shape[2], 1)
+        scores = torch.cat([scores, column], dim=-1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(pattern.dtype)
+    return [(weights[..., : pattern.shape[-1]], pattern)]
 
 
-def _mixed(e: Evidence, layer: int | None) -> Pairs:
-    v = e.at("v", layer).repeat_interleave(e.info.group, dim=2)
-    return [(torch.einsum("bhqk,bkhd->bqhd", e.at("pattern", layer), v), e.at("z", layer))]
+def _pattern(e: Evidence, site: Site) -> Pairs:
+    states = e.states[site.stack]
+    returned = states.cross if _names(site) else states.attentions
+    if returned is not None and returned[site.layer or 0] is not None:
+        return [(e.at(site), returned[site.layer or 0])]
+    return _mixed(e, site)
 
 
-def _heads(e: Evidence, layer: int | None) -> Pairs:
-    projection = e.model.get_submodule(e.wiring.output_projection[layer or 0])
-    with torch.inference_mode():
-        raw = projection(e.at("z", layer).flatten(-2))
-    total = e.at("head_out", layer).sum(dim=2)
-    return [(total + projection.bias if isinstance(projection.bias, Tensor) else total, raw)]
+def _mixed(e: Evidence, site: Site) -> Pairs:
+    """pattern · v = z, or, where one of them cannot be seen, what z gives when projected."""
+    cross = _names(site)
+    if not e.has(site, f"{cross}pattern", f"{cross}v", f"{cross}z"):
+        return _projected(e, site) if site.name.endswith("v") else _carried(e, site)
+    pattern, v, z = (e.at(site, f"{cross}{name}") for name in ("pattern", "v", "z"))
+    v = v.repeat_interleave(z.shape[2] // v.shape[2], dim=2)
+    return [(torch.einsum("bhqk,bkhd->bqhd", pattern, v), z)]
 
 
-def _neurons(e: Evidence, layer: int | None) -> Pairs:
-    post = _activation(e.model.config)(e.at("mlp_pre", layer))
-    return [(post * e.at("mlp_up", layer) if e.info.gated else post, e.at("mlp_post", layer))]
+def _carried(e: Evidence, site: Site) -> Pairs:
+    roles = e.wiring.attention_of(site)
+    if roles is None or roles.o is None or not e.has(site, f"{_names(site)}z"):
+        return []
+    port = e.wiring.ports[e.beside(site, f"{_names(site)}z")]
+    raw, gave = e.apply(roles.o, e.at(site, f"{_names(site)}z").flatten(-2)), e.call(port).gave
+    return [] if gave is None else [(raw, gave.reshape(raw.shape))]
+
+
+def _heads(e: Evidence, site: Site) -> Pairs:
+    roles = e.wiring.attention_of(site)
+    assert roles is not None and roles.o is not None
+    z = e.at(site, f"{_names(site)}z")
+    raw = e.apply(roles.o, z.flatten(-2))
+    bias = getattr(e.module(roles.o), "bias", None)
+    total = head_writes(e.module(roles.o), z).sum(dim=2)
+    return [(total + bias if isinstance(bias, Tensor) else total, raw), (e.at(site).sum(dim=2), total)]
+
+
+def _neurons(e: Evidence, site: Site) -> Pairs:
+    mlp = e.layer(site).mlp
+    assert mlp is not None
+    pre = e.at(site, "mlp_pre")
+    post = e.apply(mlp.activation, pre) if mlp.activation else _activation(e.model.config)(pre)
+    return [(post * e.at(site, "mlp_up") if mlp.gated else post, e.at(site, "mlp_post"))]
 
 
 def _activation(config: Any) -> Callable[[Tensor], Tensor]:
-    for name in ("hidden_activation", "hidden_act", "activation_function"):
-        if (known := getattr(config, name, None)) is not None:
-            return ACT2FN[known]
-    raise ModelError(f"{type(config).__name__} does not name its activation function.", "This family is not known yet.")
+    names = ("hidden_activation", "hidden_act", "activation_function", "activation", "ffn_act")
+    known = next((value for name in names if isinstance(value := getattr(config, name, None), str)), "linear")
+    return ACT2FN[known]  # type: ignore[no-any-return]
 
 
-def _written(e: Evidence, layer: int | None) -> Pairs:
-    down = e.model.get_submodule(e.wiring.down_projection[layer or 0])
+def _written(e: Evidence, site: Site) -> Pairs:
+    mlp = e.layer(site).mlp
+    assert mlp is not None
+    raw, gave = e.apply(mlp.down, e.at(site)), e.call(e.wiring.ports[site]).gave
+    return [] if gave is None else [(raw, gave.reshape(raw.shape))]
+
+
+def _routed(e: Evidence, site: Site) -> Pairs:
+    experts = e.layer(site).experts
+    assert experts is not None
+    gave = e.seen.of(experts.holder)[0].gave
     with torch.inference_mode():
-        raw = down(e.at("mlp_post", layer))
-    port = e.wiring.ports[Site("mlp_out", layer)]
-    if port.module != e.wiring.down_projection[layer or 0]:
-        with torch.inference_mode():
-            raw = e.model.get_submodule(port.module)(raw)
-    return [(raw, e.at("mlp_out", layer))]
+        total = written_by(e.module(experts.holder), e.at(site, "router"), e.at(site, "expert_post"))
+    return [] if gave is None else [(total.reshape(gave.shape), gave)]
 
 
-def _logits(e: Evidence, _: int | None) -> Pairs:
-    return [(e.at("logits"), e.reference.logits)]
+def _router_logits(e: Evidence, site: Site) -> Pairs:
+    port = e.wiring.ports[site]
+    gave = e.call(port).gave
+    return [] if gave is None else [(e.at(site), port.view.open(gave, len(e.batch)))]
 
 
-def _no_learned(info: ModelInfo) -> str:
-    return "no learned position embeddings" + (
-        ": positions enter by rotating q and k" if info.positions == "rotary" else ""
-    )
+def _ln_final(e: Evidence, site: Site) -> Pairs:
+    stack = e.wiring.stacks[site.stack]
+    hidden = e.states[site.stack].hidden
+    assert stack.final_norm is not None
+    normed = e.apply(stack.final_norm.module, e.at(Site("resid_post", len(stack.layers) - 1, site.stack)))
+    pairs = [(e.at(site), normed)]
+    if hidden is not None and torch.equal(hidden[-1], normed):
+        pairs.append((e.at(site), hidden[-1]))
+    return pairs
 
 
-def _parallel(_: ModelInfo) -> str:
-    return "parallel blocks: attention and MLP both read resid_pre, so there is no stream between them"
+def _logits(e: Evidence, site: Site) -> Pairs:
+    return [(e.at(site), e.wiring.feed.answers(e.reference, e.batch))]
 
 
-def _ungated(_: ModelInfo) -> str:
-    return "the MLP has no gate"
-
-
+SUM = "resid_pre plus what the sublayers write = resid_post, in the block's order and with its norms"
+QK = "scaled q_rot · k_rot = scores where a key is visible"
+MIXED = "pattern · v = z"
+NEURONS = "activation(mlp_pre), times mlp_up where gated, = mlp_post"
+EMBED = "embed + pos_embed, and what else is embedded, = the first residual stream"
+ROUTED = "sum over experts of router · W_out expert_post = what the experts write"
 UNHOOKED = "equals the unhooked model's hidden state"
+HEADS = "sum over heads + b_O = output projection of z"
+
 CHECKS: dict[str, Check] = {
-    "embed": Check("embed + pos_embed = the unhooked model's first hidden state", _embed, exact=True),
-    "pos_embed": Check("embed + pos_embed = the unhooked model's first hidden state", _embed, True, _no_learned),
-    "resid_pre": Check(
-        UNHOOKED, lambda e, layer: [(e.at("resid_pre", layer), e.reference.hidden_states[layer or 0])], exact=True
-    ),
-    "attn_in": Check(
-        "q projection of attn_in = q", lambda e, layer: [(e.projected("q", "attn_in", layer), e.at("q", layer))]
-    ),
-    "q": Check(
-        "q projection of attn_in = q", lambda e, layer: [(e.projected("q", "attn_in", layer), e.at("q", layer))]
-    ),
-    "k": Check(
-        "k projection of attn_in = k", lambda e, layer: [(e.projected("k", "attn_in", layer), e.at("k", layer))]
-    ),
-    "v": Check("pattern · v = z", _mixed),
-    "q_rot": Check("scaled q_rot · k_rot = scores where a key is visible", _scores_of),
-    "k_rot": Check("scaled q_rot · k_rot = scores where a key is visible", _scores_of),
+    "embed": Check(EMBED, _embed),
+    "pos_embed": Check(EMBED, _embed),
+    "resid_pre": Check(UNHOOKED, _resid_pre, True),
+    "attn_in": Check("q projection of attn_in = q", _read),
+    "q": Check("q projection of what it reads = q", _projected),
+    "k": Check("k projection of what it reads = k", _projected),
+    "v": Check(MIXED, _mixed),
+    "q_rot": Check(QK, _scores_of),
+    "k_rot": Check(QK, _scores_of),
     "scores": Check("softmax(scores) = pattern", _softmax),
-    "pattern": Check(
-        "equals the unhooked model's attention",
-        lambda e, layer: [(e.at("pattern", layer), e.reference.attentions[layer or 0])],
-        exact=True,
-    ),
-    "z": Check("pattern · v = z", _mixed),
-    "head_out": Check("sum over heads + b_O = output projection of z", _heads),
-    "attn_out": Check("resid_pre + attn_out + mlp_out = resid_post", _block, exact=True),
-    "resid_mid": Check(
-        "resid_pre + attn_out = resid_mid",
-        lambda e, layer: [(e.at("resid_pre", layer) + e.at("attn_out", layer), e.at("resid_mid", layer))],
-        True,
-        _parallel,
-    ),
-    "mlp_in": Check(
-        "input projection of mlp_in = mlp_pre",
-        lambda e, layer: [(e.projected("mlp_pre", "mlp_in", layer), e.at("mlp_pre", layer))],
-    ),
-    "mlp_pre": Check("activation(mlp_pre), times mlp_up where gated, = mlp_post", _neurons),
-    "mlp_up": Check("activation(mlp_pre) · mlp_up = mlp_post", _neurons, False, _ungated),
-    "mlp_post": Check("output projection of mlp_post = what the MLP writes", _written),
-    "mlp_out": Check("resid_pre + attn_out + mlp_out = resid_post", _block, exact=True),
-    "resid_post": Check(UNHOOKED, _resid_post, exact=True),
-    "ln_final": Check(
-        UNHOOKED + " after the final norm", lambda e, _: [(e.at("ln_final"), e.reference.hidden_states[-1])], exact=True
-    ),
-    "logits": Check("equals the unhooked model's logits", _logits, exact=True),
+    "pattern": Check("equals the unhooked model's attention", _pattern),
+    "z": Check(MIXED, _mixed),
+    "head_out": Check(HEADS, _heads),
+    "attn_out": Check(SUM, _block, True),
+    "mixer_out": Check(SUM, _block, True),
+    "cross_q": Check("projection of what it reads = cross_q", _projected),
+    "cross_k": Check("projection of the encoder's output = cross_k", _projected),
+    "cross_v": Check("cross_pattern · cross_v = cross_z", _mixed),
+    "cross_scores": Check("softmax(cross_scores) = cross_pattern", _softmax),
+    "cross_pattern": Check("equals the unhooked model's cross-attention", _pattern),
+    "cross_z": Check("cross_pattern · cross_v = cross_z", _mixed),
+    "cross_head_out": Check(HEADS, _heads),
+    "cross_attn_out": Check(SUM, _block, True),
+    "resid_mid": Check("resid_pre plus what attention writes = resid_mid", _resid_mid, True),
+    "mlp_in": Check("input projection of mlp_in = mlp_pre", _read),
+    "mlp_pre": Check(NEURONS, _neurons),
+    "mlp_up": Check(NEURONS, _neurons),
+    "mlp_post": Check("output projection of mlp_post = what it gives in the model", _written),
+    "router_logits": Check("equals the router's scores", _router_logits, True),
+    "router": Check(ROUTED, _routed),
+    "expert_post": Check(ROUTED, _routed),
+    "mlp_out": Check(SUM, _block, True),
+    "resid_post": Check(UNHOOKED, _resid_post, True),
+    "ln_final": Check("equals the final norm of the last resid_post", _ln_final, True),
+    "logits": Check("equals the unhooked model's logits", _logits, True),
 }

@@ -1,110 +1,178 @@
-"""Which edge is what a block writes: where names leave several candidates, the residual equation decides.
+"""How a block adds: the residual equation decides what each sublayer writes and where the stream lies between.
 
-A block adds what attention and the MLP write to the residual stream. One short forward with plain hooks shows every
-candidate tensor; the right ones are those for which the sum holds exactly, in the order in which the model adds.
+A block adds what its sublayers write to the residual stream, one after the other or all at once, with or without a norm
+after each sum. One observed pass shows every candidate tensor; the right ones are those for which the sums hold
+exactly, in the order in which the model adds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hooks.errors import ModelError
-from hooks.run import plain_forward
-from hooks.sites import Site
-from hooks.taps import hidden_of
-from hooks.tokens import TokenBatch
-from hooks.wiring import Port, Wiring
+from hooks.observe import Call
+from hooks.ports import Port, View
+from hooks.roles import BlockRoles
+
+NORM_WORDS = ("norm", "ln_", "_ln", "layernorm")
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """How blocks add: in parallel or not, and whether a norm stands between a sublayer and its write."""
+class Step:
+    """One addition to the residual stream: what is written, and the norm of the sum where blocks norm after it."""
 
-    wiring: Wiring
-    parallel: bool
-    sandwich: bool
+    site: str
+    norm: str | None = None
+    call: int = 0
 
 
-def choose_writes(model: PreTrainedModel, wiring: Wiring, batch: TokenBatch, device: torch.device | str) -> Blocks:
-    """The wiring completed with attn_out, mlp_out and (in sequential blocks) resid_mid.
+@dataclass(frozen=True)
+class Sum:
+    """How a block adds. ports: of what is written, and of resid_mid. steps: in order; parallel: all in one sum.
 
-    Raises ModelError when no candidates satisfy the equation, as in blocks that norm after the sum.
+    begins: the stream that the first step adds to.
     """
-    seen = _watch(model, wiring, batch, device)
-    ports, parallel = dict(wiring.ports), set()
-    for layer in range(len(wiring.layers)):
-        before, after = (seen[wiring.ports[Site(name, layer)]] for name in ("resid_pre", "resid_post"))
-        chosen = _sequential(wiring, layer, before, after, seen) or _parallel(wiring, layer, before, after, seen)
-        if chosen is None:
-            raise ModelError(
-                f"{wiring.layers[layer]} does not add its sublayers to the residual stream in a known way.",
-                "Blocks that norm after the sum are not supported by this version.",
-            )
-        parallel.add("resid_mid" not in chosen)
-        ports |= {Site(name, layer): port for name, port in chosen.items()}
-    if len(parallel) > 1:
-        raise ModelError(
-            "some blocks are parallel and others are not.", "Such models are not supported by this version."
-        )
-    sandwich = ports[Site("attn_out", 0)].module != wiring.output_projection[0]
-    return Blocks(replace(wiring, ports=ports), parallel.pop(), sandwich)
+
+    ports: dict[str, Port]
+    steps: tuple[Step, ...]
+    parallel: bool = False
+    begins: str = "resid_pre"
 
 
-def _watch(model: PreTrainedModel, wiring: Wiring, batch: TokenBatch, device: torch.device | str) -> dict[Port, Tensor]:
-    layered = [Site(name, layer) for name in ("resid_pre", "resid_post") for layer in range(len(wiring.layers))]
-    wanted: Iterable[Port] = {
-        *(wiring.ports[site] for site in layered),
-        *(port for group in (wiring.writes_attn, wiring.writes_mlp, wiring.mids) for ports in group for port in ports),
-    }
-    seen: dict[Port, Tensor] = {}
-    handles = [_record(model, port, seen, len(batch)) for port in wanted]
-    try:
-        plain_forward(model, batch, device=device)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
+Candidate = tuple[Port, Tensor]
 
 
-def _record(model: PreTrainedModel, port: Port, seen: dict[Port, Tensor], rows: int) -> Any:
-    module = model.get_submodule(port.module)
-    if port.side == "in":
-
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen[port] = port.view.open(hidden_of(args, kwargs), rows).clone()
-
-        return module.register_forward_pre_hook(before, with_kwargs=True)
-
-    def after(_: nn.Module, __: Any, output: Any) -> None:
-        seen[port] = port.view.open(output[0] if isinstance(output, tuple) else output, rows).clone()
-
-    return module.register_forward_hook(after)
-
-
-def _sequential(
-    wiring: Wiring, layer: int, before: Tensor, after: Tensor, seen: dict[Port, Tensor]
-) -> dict[str, Port] | None:
-    for attn, mid in product(wiring.writes_attn[layer], wiring.mids[layer]):
-        if attn in seen and mid in seen and torch.equal(before + seen[attn], seen[mid]):
-            for mlp in wiring.writes_mlp[layer]:
-                if mlp in seen and torch.equal(seen[mid] + seen[mlp], after):
-                    return {"attn_out": attn, "resid_mid": mid, "mlp_out": mlp}
-    return None
+def solve(model: PreTrainedModel, roles: BlockRoles, rows: int, factors: Sequence[float]) -> Sum | None:
+    """The sum that holds in this block, or None where no known one does."""
+    before, after = roles.call.given, roles.call.gave
+    if before is None or after is None or before.shape != after.shape:
+        return None
+    writers = _writers(roles)
+    if not writers:
+        return None
+    finder = _Finder(model, roles, rows, factors, before.shape)
+    written = {site: list(finder.writes(site)) for site in writers}
+    return (
+        finder.in_turn(before, after, writers, written)
+        or finder.at_once(before, after, writers, written)
+        or finder.last_only(after, written.get("mlp_out", []))
+    )
 
 
-def _parallel(
-    wiring: Wiring, layer: int, before: Tensor, after: Tensor, seen: dict[Port, Tensor]
-) -> dict[str, Port] | None:
-    for attn, mlp in product(wiring.writes_attn[layer], wiring.writes_mlp[layer]):
-        if attn in seen and mlp in seen:
-            a, m = seen[attn], seen[mlp]
-            if any(torch.equal(total, after) for total in ((a + m) + before, (before + a) + m, (before + m) + a)):
-                return {"attn_out": attn, "mlp_out": mlp}
-    return None
+def _writers(roles: BlockRoles) -> list[str]:
+    mlp = ["mlp_out"] if roles.mlp or roles.experts else []
+    if roles.attention is None:
+        return [*(["mixer_out"] if roles.mixer else []), *mlp]
+    return ["attn_out", *(["cross_attn_out"] if roles.cross else []), *mlp]
+
+
+class _Finder:
+    """Candidates of one block, most telling first: projections, norms, then everything else of the stream's width."""
+
+    def __init__(
+        self, model: PreTrainedModel, roles: BlockRoles, rows: int, factors: Sequence[float], shape: torch.Size
+    ) -> None:
+        self._model, self._roles, self._rows, self._factors = model, roles, rows, factors
+        self._wide = [c for c in roles.inside if self._fits(c.gave, shape)]
+        self._read = [c for c in roles.inside if self._fits(c.given, shape)]
+
+    def _fits(self, x: Tensor | None, shape: torch.Size) -> bool:
+        return x is not None and x.shape[-1] == shape[-1] and x.numel() == shape.numel() and x.is_floating_point()
+
+    def _norm(self, call: Call) -> bool:
+        name = call.path.rpartition(".")[2].lower()
+        return any(word in name for word in NORM_WORDS) or "Norm" in type(self._model.get_submodule(call.path)).__name__
+
+    def writes(self, site: str) -> Iterator[Candidate]:
+        roles = self._roles
+        homes = {
+            "attn_out": (roles.attention and roles.attention.path, roles.attention and roles.attention.o),
+            "cross_attn_out": (roles.cross and roles.cross.path, roles.cross and roles.cross.o),
+            "mlp_out": (
+                roles.mlp.path if roles.mlp else roles.experts and roles.experts.path,
+                roles.mlp and roles.mlp.down,
+            ),
+            "mixer_out": (roles.mixer, None),
+        }
+        others = [path for name, pair in homes.items() if name != site for path in pair if path]
+        home, projection = homes[site]
+        ranked = sorted(
+            (c for c in self._wide if c.path not in others and not any(c.path.startswith(f"{o}.") for o in others)
+             or c.path in (home, projection)),
+            key=lambda c: (c.path != projection, c.path != home, not self._norm(c), c.order),
+        )  # fmt: skip
+        for call in ranked:
+            for factor in self._factors:
+                view = View(scale=factor)
+                yield Port(call.path, "out", view, call=call.number), view.open(call.gave, self._rows)  # type: ignore[arg-type]
+
+    def _streams(self, total: Tensor) -> Iterator[tuple[Port, Tensor, Step | None]]:
+        """Where the stream `total` is read: as it is (before a norm or a sublayer), or as the norm of a post-norm block."""
+        for call in sorted(self._read, key=lambda c: (not self._norm(c), c.order)):
+            given = View().open(call.given, self._rows)  # type: ignore[arg-type]
+            if not torch.equal(given, total):
+                continue
+            yield Port(call.path, "in", in_place=True, call=call.number), total, None
+            if self._norm(call) and call.gave is not None and call.gave.shape == call.given.shape:  # type: ignore[union-attr]
+                yield Port(call.path, "out", call=call.number), View().open(call.gave, self._rows), Step("", call.path, call.number)
+
+    def in_turn(
+        self, stream: Tensor, after: Tensor, writers: list[str], written: dict[str, list[Candidate]]
+    ) -> Sum | None:
+        """Sublayers that add one after the other, `writers` in order; `stream` is what the first of them adds to."""
+        site, rest = writers[0], writers[1:]
+        for port, value in written[site]:
+            if value.shape != stream.shape:
+                continue
+            total = stream + value
+            if not rest:
+                if torch.equal(total, after):
+                    return Sum({site: port}, (Step(site),))
+                for _, seen, norm in self._streams(total):
+                    if norm is not None and torch.equal(seen, after):
+                        return Sum({site: port}, (replace(norm, site=site),))
+                continue
+            for place, seen, norm in self._streams(total):
+                later = self.in_turn(seen, after, rest, written)
+                if later is not None:
+                    step = Step(site) if norm is None else replace(norm, site=site)
+                    mid = {"resid_mid": place} if len(rest) == 1 and rest[0] == "mlp_out" else {}
+                    return Sum({site: port, **mid, **later.ports}, (step, *later.steps))
+        return None
+
+    def at_once(
+        self, before: Tensor, after: Tensor, writers: list[str], written: dict[str, list[Candidate]]
+    ) -> Sum | None:
+        """Two sublayers that both read the same stream, in any order of addition."""
+        if len(writers) != 2:
+            return None
+        one, other = writers
+        for (a_port, a), (m_port, m) in ((x, y) for x in written[one] for y in written[other]):
+            if a.shape == m.shape == before.shape and any(torch.equal(t, after) for t in in_any_order(before, a, m)):
+                return Sum({one: a_port, other: m_port}, (Step(one), Step(other)), parallel=True)
+        return None
+
+
+    def last_only(self, after: Tensor, written: list[Candidate]) -> Sum | None:
+        """The MLP's addition alone, where what comes before it is no plain sum."""
+        for call in (c for c in self._read if self._norm(c)):
+            stream = View().open(call.given, self._rows)  # type: ignore[arg-type]
+            for port, value in written:
+                if value.shape == after.shape == stream.shape and torch.equal(stream + value, after):
+                    mid = Port(call.path, "in", in_place=True, call=call.number)
+                    return Sum({"resid_mid": mid, "mlp_out": port}, (Step("mlp_out"),), begins="resid_mid")
+        return None
+
+
+def in_any_order(before: Tensor, one: Tensor, other: Tensor) -> tuple[Tensor, ...]:
+    """The sums of three tensors that rounding can tell apart."""
+    return ((one + other) + before, (before + one) + other, (before + other) + one)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalisation, by the name of its class."""
+    return "Norm" in type(module).__name__

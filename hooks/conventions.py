@@ -1,7 +1,7 @@
-"""What families usually call their parts. Names here are guesses; `hooks.proof` decides.
+"""What families usually call their parts. Names here are guesses; what a forward pass shows (`hooks.roles`) and
+`hooks.proof` decide.
 
-Each table lists, for one role, the module names seen so far, in order of preference. A family with other names gets a
-blueprint in `hooks.architectures`, not a branch in code.
+A family with other names gets a blueprint in `hooks.architectures`, not a branch in code.
 """
 
 from __future__ import annotations
@@ -12,36 +12,33 @@ from dataclasses import dataclass, fields, replace
 
 @dataclass(frozen=True)
 class Blueprint:
-    """Role → candidate module names, relative to a block (or, for the model's own parts, to the decoder).
+    """Role → names of modules, in order of preference.
 
-    packed: names of fused query-key-value projections with how the three lie in the output: "blocks" (all of q, then k,
-    then v) or "per_head" (q, k, v of head 0, then of head 1 …).
+    attention: paths inside a block, for families whose attention does not pass through the shared function. q, k, v,
+    packed: projections inside the attention module; what packs several is split as the forward pass shows. factors:
+    names of config fields that multiply what is written to the residual stream, or the embedding.
     """
 
-    attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
-    q: tuple[str, ...] = ("q_proj",)
-    k: tuple[str, ...] = ("k_proj",)
-    v: tuple[str, ...] = ("v_proj",)
-    packed: tuple[tuple[str, str], ...] = (
-        ("c_attn", "blocks"),
-        ("qkv_proj", "blocks"),
-        ("query_key_value", "per_head"),
-    )
-    o: tuple[str, ...] = ("o_proj", "out_proj", "c_proj", "dense")
-    mlp: tuple[str, ...] = ("mlp", "feed_forward", "ffn")
-    gate: tuple[str, ...] = ("gate_proj",)
-    up: tuple[str, ...] = ("up_proj", "c_fc", "fc1", "fc_in", "dense_h_to_4h")
-    gate_up: tuple[str, ...] = ("gate_up_proj",)
-    down: tuple[str, ...] = ("down_proj", "c_proj", "fc2", "fc_out", "dense_4h_to_h")
-    pos_embed: tuple[str, ...] = ("wpe", "embed_positions")
-    final_norm: tuple[str, ...] = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
+    attention: tuple[str, ...] = (
+        "self_attn", "self_attention", "attn.attention", "attention.self", "attn", "attention",
+        "layer.0.SelfAttention",
+    )  # fmt: skip
+    mixer: tuple[str, ...] = ("mamba", "mixer", "linear_attn", "conv", "temporal_block", "ssm", "short_conv")
+    q: tuple[str, ...] = ("q_proj", "query", "q_lin", "q", "query_proj", "q_b_proj", "wq")
+    k: tuple[str, ...] = ("k_proj", "key", "k_lin", "k", "key_proj", "wk")
+    v: tuple[str, ...] = ("v_proj", "value", "v_lin", "v", "value_proj", "wv", "kv_b_proj")
+    packed: tuple[str, ...] = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv", "in_proj", "W_pack")
+    o: tuple[str, ...] = ("o_proj", "out_proj", "c_proj", "dense", "out_lin", "o", "wo", "Wo", "output.dense")
+    pos_embed: tuple[str, ...] = ("wpe", "embed_positions", "position_embeddings", "position_embedding")
+    residual_factor: tuple[str, ...] = ("residual_multiplier",)
+    embed_factor: tuple[str, ...] = ("embedding_multiplier",)
 
     def with_names(self, **roles: tuple[str, ...]) -> Blueprint:
         """This blueprint with other names for some roles."""
         known = {field.name for field in fields(self)}
         if unknown := set(roles) - known:
             raise TypeError(f"unknown roles {sorted(unknown)}")
-        return replace(self, **roles)  # type: ignore[arg-type]
+        return replace(self, **roles)
 
 
 CONVENTIONS = Blueprint()

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
-from hooks.attention import AttentionFacts
-from hooks.choose import Blocks
-from hooks.info import ModelInfo
+from hooks.feed import VISION, embedding_rows, image_batch
+from hooks.info import ModelInfo, Positions, StackInfo
 from hooks.loading import Loaded
-from hooks.projections import weight_of
+from hooks.observe import Call, Observation
 from hooks.proof import Proof
-from hooks.sites import SITES, Site
-from hooks.tokens import TokenBatch, pad
-from hooks.wiring import Sizes
+from hooks.sites import MAIN, SITES
+from hooks.tokens import TokenBatch
+from hooks.wiring import StackWiring, Wiring, config_of
 
-PROBE_LENGTHS = (6, 4)
-PROBE_SEED = 20
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "h5py", "dash", "plotly")
 
 
@@ -37,45 +33,143 @@ def versions() -> dict[str, str]:
     return found
 
 
-def probe(model: PreTrainedModel, tokenizer: Any) -> TokenBatch:
-    """Two seeded random prompts of unequal length, so that padding is part of what is proved."""
-    config = model.config.get_text_config()
-    generator = torch.Generator().manual_seed(PROBE_SEED)
-    vocabulary = weight_of(model.get_input_embeddings()).shape[0]
-    limit = getattr(config, "max_position_embeddings", None) or max(PROBE_LENGTHS)
-    lengths = [min(length, limit) for length in PROBE_LENGTHS]
-    rows = [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in lengths]
-    return pad(tokenizer, rows)
-
-
-def describe(loaded: Loaded, sizes: Sizes, blocks: Blocks, seen: Mapping[int, AttentionFacts]) -> ModelInfo:
-    """The info of a loaded model whose wiring is chosen."""
-    model, config = loaded.model, loaded.model.config.get_text_config()
-    ports = blocks.wiring.ports
-    norm = model.get_submodule(ports[Site("ln_final")].module) if Site("ln_final") in ports else None
-    rotary = any("rotary" in name.rpartition(".")[2] for name, _ in model.named_modules())
-    n_layers = len(blocks.wiring.layers)
+def describe(loaded: Loaded, wiring: Wiring, batch: TokenBatch, seen: Observation) -> ModelInfo:
+    """The info of a loaded model that was observed on `batch` and wired."""
+    model, config = loaded.model, loaded.model.config
+    main = _stack(model, wiring, wiring.main, seen)
+    others = {name: _stack(model, wiring, stack, seen) for name, stack in wiring.stacks.items() if name != MAIN}
+    labels = wiring.feed.task in ("classify", "token-classify", "image-classify")
+    grid, prefix = _patches(model, wiring, seen)
+    answers = wiring.feed.answers(seen.output, batch)
+    fed = next((part.inputs for part in (batch, *batch.sides.values()) if part.inputs), {})
+    pixels = next((tuple(values.shape[1:]) for values in fed.values()), None)
     return ModelInfo(
+        **main.model_dump(),
         name=loaded.name,
         family=config.model_type,
-        n_layers=n_layers,
-        n_heads=sizes.n_heads,
-        n_kv_heads=sizes.n_kv_heads,
-        d_model=sizes.d_model,
-        d_head=sizes.d_head,
-        d_mlp=sizes.d_mlp,
-        d_vocab=weight_of(model.get_output_embeddings()).shape[0],
-        n_ctx=getattr(config, "max_position_embeddings", None),
+        d_vocab=answers.shape[-1],
         n_params=sum(parameter.numel() for parameter in model.parameters()),
-        norm="sandwich" if blocks.sandwich else "pre",
-        norm_kind="none" if norm is None else "RMSNorm" if "RMS" in type(norm).__name__ else "LayerNorm",
-        positions="learned" if Site("pos_embed") in ports else "rotary" if rotary else "none",
-        parallel=blocks.parallel,
-        gated=blocks.wiring.gated,
-        windows=tuple(seen[layer].window if layer in seen else None for layer in range(n_layers)),
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
+        task=wiring.feed.task,
+        labels=tuple(str(config.id2label[n]) for n in sorted(config.id2label)) if labels else (),
+        stacks=others,
+        n_embed=embedding_rows(model),
+        filler=getattr(model.config.get_text_config(), "pad_token_id", None),
+        decoder_start=getattr(config, "decoder_start_token_id", None) if config.is_encoder_decoder else None,
+        pixels=pixels,
+        source_input=next(iter(fed), None),
+        grid=grid,
+        prefix=prefix,
     )
+
+
+def sized(batch: TokenBatch, wiring: Wiring, seen: Observation) -> TokenBatch:
+    """The probe with as many positions as the stacks that read no ids turned out to have."""
+
+    def width(stack: str) -> int:
+        first = wiring.stacks[stack].layers[0]
+        given = seen.of(first.block)[first.call].given
+        return 1 if given is None else given.shape[1]
+
+    def grown(part: TokenBatch, stack: str) -> TokenBatch:
+        if not part.inputs or stack not in wiring.stacks:
+            return part
+        (name, values), *_ = part.inputs.items()
+        return image_batch(values, name, width(stack))
+
+    whole = grown(batch, MAIN)
+    return replace(whole, sides={name: grown(side, name) for name, side in batch.sides.items()})
+
+
+def _stack(model: PreTrainedModel, wiring: Wiring, stack: StackWiring, seen: Observation) -> StackInfo:
+    config, layers = config_of(model, stack.path), stack.layers
+    attention = next((layer.attention for layer in layers if layer.attention is not None), None)
+    mlp = next((layer.mlp for layer in layers if layer.mlp is not None), None)
+    experts = next((layer.experts for layer in layers if layer.experts is not None), None)
+    facts = {(call.path, call.number): call for call in seen.attention}
+    called = [facts.get((a.path, a.call)) if (a := layer.attention) is not None else None for layer in layers]
+    first = next((call for call in called if call is not None), None)
+    norms = [step.norm is not None for layer in layers for step in layer.steps or ()]
+    block = seen.of(layers[0].block)[layers[0].call]
+    n_heads = attention.n_heads if attention else 0
+    d_head = attention.d_head if attention else 0
+    d_qk = None if first is None or first.q is None else first.q.shape[-1]
+    return StackInfo(
+        n_layers=len(layers),
+        n_heads=n_heads,
+        n_kv_heads=attention.n_kv_heads if attention else 0,
+        d_model=0 if block.given is None else block.given.shape[-1],
+        d_head=d_head,
+        d_mlp=mlp.d_mlp if mlp else 0,
+        n_experts=experts.n_experts if experts else 0,
+        d_expert=experts.width(model) if experts else 0,
+        norm="post" if norms and all(norms) else "sandwich" if _sandwich(stack) else "pre",
+        norm_kind=_norm_kind(model, stack, seen),
+        positions=_positions(model, stack, config),
+        parallel=any(layer.parallel for layer in layers),
+        gated=mlp.gated if mlp else experts is not None,
+        causal=stack.causal,
+        windows=tuple(None if call is None else call.facts.window for call in called),
+        n_ctx=_positions_limit(config),
+        d_qk=d_qk if d_qk != d_head else None,
+        n_positions=_fixed_positions(stack, block, wiring),
+    )
+
+
+def _fixed_positions(stack: StackWiring, block: Call, wiring: Wiring) -> int | None:
+    """How many positions a stack of pixels or sound has; None for text."""
+    reads = wiring.feed.text if stack.name == MAIN else wiring.feed.source == "input_ids"
+    return None if reads or block.given is None else block.given.shape[1]
+
+
+def _sandwich(stack: StackWiring) -> bool:
+    """Whether a norm stands between a sublayer and what it writes."""
+    return any(
+        layer.attention is not None and layer.writes in layer.norms for layer in stack.layers
+    )
+
+
+def _norm_kind(model: PreTrainedModel, stack: StackWiring, seen: Observation) -> str:
+    paths = [stack.final_norm.module] if stack.final_norm is not None else list(stack.layers[0].norms)
+    if not paths:
+        return "none"
+    return "RMSNorm" if "RMS" in type(model.get_submodule(paths[0])).__name__ else "LayerNorm"
+
+
+def _positions(model: PreTrainedModel, stack: StackWiring, config: Any) -> Positions:
+    if stack.start.pos_embed is not None:
+        return "learned"
+    home = stack.path.rpartition(".")[0]
+    names = {name.rpartition(".")[2] for name, _ in (model.get_submodule(home) if home else model).named_modules()}
+    if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
+        return "alibi"
+    if any("relative_attention_bias" in name or "rel_embeddings" in name for name in names):
+        return "relative"
+    if any("rotary" in name for name in names) or getattr(config, "rotary_dim", None):
+        return "rotary"
+    return "learned" if any("position" in name for name, _ in model.named_parameters()) else "none"
+
+
+def _positions_limit(config: Any) -> int | None:
+    for name in ("max_position_embeddings", "max_source_positions"):
+        if (limit := getattr(config, name, None)) is not None:
+            return int(limit)
+    return None
+
+
+def _patches(model: PreTrainedModel, wiring: Wiring, seen: Observation) -> tuple[tuple[int, int] | None, int]:
+    """Rows and columns of an image's patches, and how many tokens come before them."""
+    name = VISION if VISION in wiring.stacks else MAIN if wiring.feed.main == "pixel_values" else None
+    if name is None:
+        return None, 0
+    stack = wiring.stacks[name]
+    config = config_of(model, stack.path)
+    sizes = [(value, value) if isinstance(value, int) else tuple(value) for value in (config.image_size, config.patch_size)]
+    grid = (sizes[0][0] // sizes[1][0], sizes[0][1] // sizes[1][1])
+    block = seen.of(stack.layers[0].block)[0]
+    width = 0 if block.given is None else block.given.shape[1]
+    return (grid, width - grid[0] * grid[1]) if width >= grid[0] * grid[1] else (None, 0)
 
 
 def site_rows(proof: Proof) -> list[dict[str, Any]]:
@@ -83,6 +177,8 @@ def site_rows(proof: Proof) -> list[dict[str, Any]]:
     return [
         {
             "site": row.name,
+            "stack": row.stack,
+            "layers": None if row.layers is None else list(row.layers),
             "axes": list(SITES[row.name].axes),
             "meaning": SITES[row.name].meaning,
             "readable": row.readable,

@@ -9,20 +9,30 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hooks.dense import dense_weight, is_plain
+
 
 def weight_of(module: nn.Module) -> Tensor:
-    """A projection's weight."""
-    return cast(Tensor, module.weight)
+    """A projection's weight; dequantised where it is stored otherwise. Raises ModelError where it cannot be."""
+    return cast(Tensor, module.weight) if is_plain(module) else dense_weight(module)
+
+
+def is_projection(module: nn.Module) -> bool:
+    """Whether a module multiplies with a matrix (and is no table of embeddings)."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
 
 
 def in_features(module: nn.Module) -> int:
     """Input width of a Linear or a Conv1D (whose weight is [in, out])."""
-    return weight_of(module).shape[1 if hasattr(module, "in_features") else 0]
+    width = getattr(module, "in_features", None)
+    return weight_of(module).shape[0] if width is None else cast(int, width)
 
 
 def out_features(module: nn.Module) -> int:
     """Output width of a Linear or a Conv1D."""
-    return weight_of(module).shape[0 if hasattr(module, "in_features") else 1]
+    width = getattr(module, "out_features", None)
+    return weight_of(module).shape[1] if width is None else cast(int, width)
 
 
 def head_slices(

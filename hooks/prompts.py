@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hooks.spec import Spec
 
@@ -23,7 +23,24 @@ class ChatPrompt(Spec):
     messages: tuple[dict[str, Any], ...]
 
 
-Prompt = str | IdsPrompt | ChatPrompt
+class ImagePrompt(Spec):
+    """An image: the path of a file (PNG, JPEG, or `.npy` with channels first), or its values [channel row column].
+
+    text: what a two-tower model compares it with.
+    """
+
+    image: str | None = None
+    pixels: tuple[tuple[tuple[float, ...], ...], ...] | None = None
+    text: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.image is None) == (self.pixels is None):
+            raise ValueError("give image or pixels")
+        return self
+
+
+Prompt = str | IdsPrompt | ChatPrompt | ImagePrompt
 
 
 class IdAnswer(Spec):
@@ -39,6 +56,7 @@ class PromptSet(Spec):
     """Prompts with their answers.
 
     answers, foils: one per prompt (or none at all); each a text of exactly one token, an id, or several of these.
+    targets: what an encoder-decoder model has written so far, one text per prompt (nothing, when left out).
     positions: named positions, one index per prompt. special: which special tokens are added: what the model's
     tokenizer adds, none, or exactly one BOS. plain_text: read text that spells a special token as ordinary text.
     """
@@ -46,6 +64,7 @@ class PromptSet(Spec):
     prompts: tuple[Prompt, ...] = Field(min_length=1)
     answers: tuple[Answer, ...] = ()
     foils: tuple[Answer, ...] = ()
+    targets: tuple[str, ...] = ()
     positions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     special: Special = "model"
     plain_text: bool = False

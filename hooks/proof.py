@@ -1,42 +1,53 @@
 """Proof: each site is checked by algebra and against the unhooked model when a model opens.
 
-A site that fails its check does not exist for this model, and the reason is shown. Errors are largest absolute
-deviations in the dtype and on the device in use.
+Four short passes: the unhooked model; one in which every module is watched (the parity of what is only read); and one
+forward and backward in which every site is read and written with its own value: the logits must stay as they were, and
+must depend on every site that calls itself writable. A site that fails its check does not exist for this model, and the
+reason is shown. Errors are largest absolute deviations in the dtype and on the device in use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from pydantic import PrivateAttr
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hooks.activations import Activations
-from hooks.checks import CHECKS, Evidence
+from hooks.absent import reason
+from hooks.checks import CHECKS, Evidence, reference_states
 from hooks.info import ModelInfo
 from hooks.interventions.base import EditContext, Intervention
-from hooks.interventions.patch import Patch
+from hooks.observe import Observation
 from hooks.plan import all_sites
-from hooks.run import forward, plain_forward
+from hooks.run import Run, forward, plain_forward
 from hooks.schedule import in_worlds, on_prompts
-from hooks.sites import SITES, Part, Site
+from hooks.sites import MAIN, SITES, Part, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
 
 READ_ONLY = {
     "scores": "read-only: edit pattern, or q_rot and k_rot",
+    "cross_scores": "read-only: edit cross_pattern",
     "head_out": "read-only: it is z times W_O; edit z",
+    "cross_head_out": "read-only: it is cross_z times W_O; edit cross_z",
+    "router_logits": "read-only: the choice of experts follows from it inside the router; edit router",
     "logits": "read-only: the model's output",
 }
+SHOWN = ("q_rot", "k_rot", "scores", "pattern", "cross_scores", "cross_pattern")
 # Relative rounding of sums in the dtype in use; what is the same tensor must be equal exactly.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2, torch.float64: 1e-12}
+SEED = 21
 
 
 @dataclass(frozen=True)
 class SiteProof:
-    """Verdict on one kind of site over all layers. error: largest absolute deviation, None where none was taken."""
+    """Verdict on one kind of site in one stack. error: largest absolute deviation, None where none was taken.
+
+    layers: those that have the site, None for all of them (or for a site of the whole model).
+    """
 
     name: str
     readable: bool
@@ -44,6 +55,8 @@ class SiteProof:
     error: float | None
     check: str
     reason: str = ""
+    stack: str = MAIN
+    layers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,113 +71,212 @@ class Proof:
     def exact(self) -> bool:
         return self.parity == 0.0
 
-    def row(self, name: str) -> SiteProof:
-        return next(row for row in self.rows if row.name == name)
+    def row(self, name: str, stack: str = MAIN) -> SiteProof:
+        return next(row for row in self.rows if row.name == name and row.stack == stack)
 
-    def names(self, *, writable: bool = False) -> frozenset[str]:
-        """Names of the sites that can be read (or also written)."""
-        return frozenset(row.name for row in self.rows if row.readable and (row.writable or not writable))
+    def names(self, *, writable: bool = False, stack: str = MAIN) -> frozenset[str]:
+        """Names of the sites of a stack that can be read (or also written), in some layer at least."""
+        return frozenset(
+            row.name for row in self.rows if row.stack == stack and row.readable and (row.writable or not writable)
+        )
+
+    def sites(self, info: ModelInfo, *, writable: bool = False) -> frozenset[Site]:
+        """The sites that can be read (or also written)."""
+        found = set()
+        for row in self.rows:
+            if row.readable and (row.writable or not writable):
+                every = range(info.stack(row.stack).n_layers) if row.layers is None else row.layers
+                layers: Sequence[int | None] = [None] if SITES[row.name].scope == "model" else every
+                found |= {Site(row.name, layer, row.stack) for layer in layers}
+        return frozenset(found)
 
 
-class _Turned(Intervention):
-    """Reverses the last axis: a change that no norm, softmax or bias undoes."""
+class _Touched(Intervention):
+    """Writes a part's own value, plus a zero that the logits can be differentiated by."""
 
-    kind: str = "turned"
+    kind: str = "touched"
+    _zero: Tensor | None = PrivateAttr(default=None)
 
     def edit(self, x: Tensor, ctx: EditContext) -> Tensor:
-        return x.flip(-1)
+        if not torch.is_grad_enabled():
+            return x.clone()
+        self._zero = torch.zeros_like(x, requires_grad=True)
+        return x + self._zero
+
+    @property
+    def zero(self) -> Tensor | None:
+        return self._zero
 
 
-@torch.inference_mode()
 def prove(
-    model: PreTrainedModel, wiring: Wiring, info: ModelInfo, batch: TokenBatch, device: torch.device | str
-) -> Proof:
-    """Run `batch` unhooked and hooked, and check every site."""
-    reference = plain_forward(model, batch, device=device, output_hidden_states=True, output_attentions=True)
-    reads = frozenset(site for site in all_sites(info).sites if _present(site, wiring))
-    run = forward(model, wiring, batch, reads=reads, device=device)
-    parity = _largest(run.logits, reference.logits)
-    evidence = Evidence(model, wiring, info, batch, run, reference)
-    readable = [_check(name, reads, evidence, model.dtype) for name in SITES]
-    writable = [row.name for row in readable if row.readable and row.name not in READ_ONLY]
-    identity = _identity(model, wiring, batch, run.activations, writable, device)
-    inert = _inert(model, wiring, info, batch, writable, device) if identity == 0.0 else dict.fromkeys(writable, "")
-    rows = tuple(_with_writing(row, row.name in writable and identity == 0.0, inert.get(row.name)) for row in readable)
-    return Proof(parity, identity, rows)
-
-
-def _present(site: Site, wiring: Wiring) -> bool:
-    return site in wiring.ports or site.name in ("q_rot", "k_rot", "scores", "pattern", "head_out", "logits")
-
-
-def _largest(a: Tensor, b: Tensor) -> float:
-    return float((a.float() - b.float()).abs().max())
-
-
-def _check(name: str, reads: frozenset[Site], evidence: Evidence, dtype: torch.dtype) -> SiteProof:
-    check = CHECKS[name]
-    layers = [site for site in reads if site.name == name]
-    if not layers or any(site not in evidence.run.activations for site in layers):
-        return SiteProof(
-            name, False, False, None, check.words, check.absent(evidence.info) if check.absent else "not found"
-        )
-    worst, allowed = 0.0, 0.0
-    for site in sorted(layers):
-        pairs: Callable[..., list[tuple[Tensor, Tensor]]] = check.pairs
-        for ours, theirs in pairs(evidence, site.layer):
-            error = _largest(ours, theirs)
-            limit = 0.0 if check.exact else TOLERANCE[dtype] * max(1.0, float(theirs.float().abs().max()))
-            if error > limit or not torch.isfinite(ours).all():
-                return SiteProof(
-                    name, False, False, error, check.words, f"{site}: off by {error:.2g}, allowed {limit:.2g}"
-                )
-            worst, allowed = max(worst, error), max(allowed, limit)
-    return SiteProof(name, True, False, worst, check.words)
-
-
-def _identity(
-    model: PreTrainedModel,
-    wiring: Wiring,
-    batch: TokenBatch,
-    own: Activations,
-    writable: list[str],
-    device: torch.device | str,
-) -> float:
-    """Largest change of the logits when every writable site of every layer is patched with its own value."""
-    edits = [Patch(at=Part(site), source="own") for site in own if site.name in writable]
-    patched = forward(
-        model, wiring, batch, schedule=on_prompts(batch, edits), sources={"own": own}, device=device
-    ).logits
-    return _largest(patched, forward(model, wiring, batch, device=device).logits)
-
-
-def _inert(
     model: PreTrainedModel,
     wiring: Wiring,
     info: ModelInfo,
     batch: TokenBatch,
-    writable: list[str],
+    seen: Observation,
     device: torch.device | str,
-) -> dict[str, str]:
-    """Sites where an edit changes nothing at some layer, with that layer; one world per site, in few forwards."""
-    short = batch.select([len(batch) - 1])
-    last = torch.tensor([n - 1 for n in short.lengths])
-    inert: dict[str, str] = {}
-    for name in writable:
-        sites = [Site(name, layer) for layer in range(info.n_layers)] if SITES[name].scope == "layer" else [Site(name)]
-        worlds = [(_Turned(at=Part(site)),) for site in sites]
-        schedule = in_worlds(short, worlds, info.n_layers)
-        logits = forward(model, wiring, short, schedule=schedule, logits_at=last, device=device).logits.float()
-        unmoved = [str(site) for site, row in zip(sites, logits[1:], strict=True) if _largest(row, logits[0]) < 1e-6]
-        if unmoved:
-            inert[name] = unmoved[0]
-    return inert
+) -> Proof:
+    """Run `batch` unhooked and hooked, and check every site."""
+    options = {"output_hidden_states": True, "output_attentions": True}
+    reference = plain_forward(model, wiring.feed, batch, device=device, **options)
+    expected = wiring.feed.answers(reference, batch)
+    parity = _largest(wiring.feed.answers(seen.output, batch), expected)
+    everything = sorted(all_sites(info).sites)
+    reads = frozenset(site for site in everything if _present(site, wiring))
+    touched = {site: _Touched(at=Part(site)) for site in everything if site in reads and site.name not in READ_ONLY}
+
+    def touch() -> Run:
+        schedule = on_prompts(batch, list(touched.values()))
+        return forward(model, wiring, batch, reads=reads, schedule=schedule, grads=True, device=device)
+
+    run, wrong = touch(), set()
+    if (identity := _largest(run.logits, expected)) != 0.0:
+        wrong = _unfaithful(model, wiring, batch, touched, expected, device)
+        touched = {site: edit for site, edit in touched.items() if site not in wrong}
+        run = touch()
+    inert = _inert(run, touched)
+    run = Run(run.logits.detach(), run.activations, run.attention)
+    evidence = Evidence(model, wiring, batch, seen, run, reference, reference_states(reference, wiring, seen))
+    rows = []
+    for stack in wiring.stacks:
+        for name in SITES:
+            if name == "logits" and stack != MAIN:
+                continue
+            sites = [site for site in everything if site.name == name and site.stack == stack]
+            rows.append(_row(name, stack, sites, evidence, info, inert, wrong, exact=_largest(run.logits, expected) == 0.0))
+    return Proof(parity, identity, tuple(rows))
 
 
-def _with_writing(row: SiteProof, identical: bool, inert: str | None) -> SiteProof:
-    if not row.readable or row.name in READ_ONLY:
-        return SiteProof(row.name, row.readable, False, row.error, row.check, row.reason or READ_ONLY.get(row.name, ""))
-    if inert:
-        return SiteProof(row.name, True, False, row.error, row.check, f"an edit at {inert} changes nothing downstream")
-    reason = "" if identical else "patching with its own value changes the logits"
-    return SiteProof(row.name, True, identical, row.error, row.check, reason)
+@torch.inference_mode()
+def joins_hold(
+    model: PreTrainedModel, wiring: Wiring, info: ModelInfo, batch: TokenBatch, device: torch.device | str
+) -> bool:
+    """Whether rows can join the batch at a later layer: rows that are left as they are give the clean rows' logits."""
+    if not wiring.joins:
+        return False
+    worlds = [(_Touched(at=Part(Site("resid_pre", layer))),) for layer in {info.n_layers // 2, info.n_layers - 1}]
+    try:
+        logits = forward(model, wiring, batch, schedule=in_worlds(batch, worlds, info.n_layers), device=device).logits
+    except RuntimeError:
+        # Some families hand each block a tensor whose rows are no prompts (BLOOM's slopes: batch times heads).
+        return False
+    clean, *joined = logits.float().unflatten(0, (1 + len(worlds), len(batch)))
+    limit = TOLERANCE[model.dtype] * max(1.0, float(clean.abs().max()))
+    return all(_largest(rows, clean) <= 10 * limit for rows in joined)
+
+
+def _present(site: Site, wiring: Wiring) -> bool:
+    if site in wiring.ports or site.name == "logits":
+        return True
+    if site.layer is None:
+        return False
+    layer = wiring.layer(site)
+    if site.name in ("router", "expert_post"):
+        return layer.experts is not None
+    roles = wiring.attention_of(site)
+    if site.name.endswith("head_out"):
+        return Site(site.name.replace("head_out", "z"), site.layer, site.stack) in wiring.ports
+    return site.name in SHOWN and roles is not None and roles.shared
+
+
+def _largest(a: Tensor, b: Tensor) -> float:
+    return float((a.detach().float() - b.detach().float()).abs().max())
+
+
+def _unfaithful(
+    model: PreTrainedModel,
+    wiring: Wiring,
+    batch: TokenBatch,
+    touched: dict[Site, _Touched],
+    expected: Tensor,
+    device: torch.device | str,
+) -> set[Site]:
+    """Sites whose own value, written back, changes the logits; each kind is looked at alone."""
+
+    def differs(edits: list[_Touched]) -> bool:
+        run = forward(model, wiring, batch, schedule=on_prompts(batch, edits), device=device)
+        return _largest(run.logits, expected) != 0.0
+
+    wrong: set[Site] = set()
+    for kind in {(site.name, site.stack) for site in touched}:
+        sites = [site for site in touched if (site.name, site.stack) == kind]
+        if differs([touched[site] for site in sites]):
+            wrong |= set(sites)
+    return wrong
+
+
+def _inert(run: Run, touched: dict[Site, _Touched]) -> set[Site]:
+    """Sites of which no logit depends: the gradient of a random mixture of the logits is zero everywhere."""
+    reached = {site: edit.zero for site, edit in touched.items() if edit.zero is not None}
+    if not reached:
+        return set()
+    generator = torch.Generator().manual_seed(SEED)
+    mixture = torch.randn(run.logits.shape, generator=generator).to(run.logits.device)
+    zeros = list(reached.values())
+    grads = torch.autograd.grad((run.logits.float() * mixture).sum(), zeros, allow_unused=True)
+    moved = {site for site, grad in zip(reached, grads, strict=True) if grad is not None and bool(grad.any())}
+    return set(touched) - moved
+
+
+def _row(
+    name: str,
+    stack: str,
+    sites: list[Site],
+    evidence: Evidence,
+    info: ModelInfo,
+    inert: set[Site],
+    wrong: set[Site],
+    *,
+    exact: bool,
+) -> SiteProof:
+    check, worst = CHECKS[name], 0.0
+    held: list[Site] = []
+    failed: list[str] = []
+    for site in sites:
+        error, problem = _verdict(site, evidence, info)
+        if problem:
+            failed.append(problem)
+        else:
+            held.append(site)
+            worst = max(worst, error)
+    reasons = list(dict.fromkeys(failed))
+    if not held:
+        return SiteProof(name, False, False, None, check.words, reasons[0], stack)
+    layers = None if len(held) == len(sites) else tuple(site.layer for site in held if site.layer is not None)
+    words = "" if layers is None else f"in layers {_listed(layers)} only; elsewhere: {reasons[0]}"
+    stuck = READ_ONLY.get(name, "")
+    if not stuck and (dead := next((site for site in held if site in inert), None)) is not None:
+        stuck = f"read-only: an edit at {dead} changes nothing downstream"
+    if not stuck and (bad := next((site for site in held if site in wrong), None)) is not None:
+        stuck = f"read-only: writing {bad} with its own value changes the logits"
+    if not stuck and not exact:
+        stuck = "read-only: edits are refused while writing a site's own value changes the logits"
+    return SiteProof(name, True, not stuck, worst, check.words, "; ".join(filter(None, (words, stuck))), stack, layers)
+
+
+def _verdict(site: Site, evidence: Evidence, info: ModelInfo) -> tuple[float, str]:
+    """Largest error of a site's check, and what is wrong with it ("" where nothing is)."""
+    if site not in evidence.run.activations:
+        return 0.0, reason(site, evidence.wiring, info)
+    check, worst = CHECKS[site.name], 0.0
+    needed = {"mlp_pre": ("mlp_pre", "mlp_post"), "mlp_up": ("mlp_pre", "mlp_post")}.get(site.name, ())
+    if not evidence.has(site, *needed):
+        return 0.0, reason(site, evidence.wiring, info)
+    for ours, theirs in ((one.detach(), other.detach()) for one, other in check.pairs(evidence, site)):
+        error = _largest(ours, theirs)
+        limit = 0.0 if check.exact else TOLERANCE[evidence.model.dtype] * max(1.0, float(theirs.float().abs().max()))
+        if error > limit or not torch.isfinite(ours).all():
+            return error, f"{site}: off by {error:.2g}, allowed {limit:.2g}"
+        worst = max(worst, error)
+    return worst, ""
+
+
+def _listed(layers: tuple[int, ...]) -> str:
+    """Layer numbers with runs joined: 0–2, 5."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][1] + 1:
+            runs[-1][1] = layer
+        else:
+            runs.append([layer, layer])
+    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)

@@ -13,7 +13,9 @@ from transformers import PreTrainedModel
 from hooks.activations import Activations
 from hooks.attention import AttentionFacts
 from hooks.errors import BudgetError, SpecError
-from hooks.schedule import Schedule, on_prompts
+from hooks.feed import Feed
+from hooks.observe import Observation, Recorder, recording
+from hooks.schedule import Schedule, Window, on_prompts
 from hooks.sites import Site
 from hooks.sources import Sources
 from hooks.taps import Tap, answers_at, attached
@@ -25,15 +27,16 @@ from hooks.wiring import Wiring
 class Run:
     """What one forward pass gave.
 
-    logits [rows pos d_vocab], or [rows 1 d_vocab] where only answer positions were asked for; rows are the prompts,
+    logits [rows pos d_vocab], or [rows 1 d_vocab] where only answer positions were asked for or there is one answer per
+    prompt; rows are the prompts,
     followed by the worlds' rows in the order in which the worlds were given. activations: the captured sites; a run
-    with worlds keeps none, since sites before a world's first edit have no rows for it. attention: how each layer makes
-    its scores.
+    with worlds keeps none, since sites before a world's first edit have no rows for it. attention: how the attention of
+    each (stack, layer) makes its scores.
     """
 
     logits: Tensor
     activations: Activations
-    attention: Mapping[int, AttentionFacts]
+    attention: Mapping[tuple[str, int], AttentionFacts]
 
     def __getitem__(self, site: Site | str) -> Tensor:
         return self.activations[site]
@@ -48,34 +51,45 @@ def forward(
     schedule: Schedule | None = None,
     sources: Mapping[str, Activations] | None = None,
     logits_at: Tensor | None = None,
+    window: Window | None = None,
+    grads: bool = False,
     device: torch.device | str = "cpu",
 ) -> Run:
     """Run `batch` once under a schedule of edits, keeping the sites in `reads`.
+
+    window: run only the positions of a step of a continuation, the earlier ones read from its cache. grads: keep the
+    graph, so that the logits can be differentiated with respect to what an edit put in.
 
     Raises InputError where edits and inputs do not fit, BudgetError when memory runs out.
     """
     schedule = schedule or on_prompts(batch, ())
     if schedule.worlds and reads:
         raise SpecError("a run with worlds keeps no activations.", "Capture under one set of edits at a time.")
-    tap = Tap(model, wiring, reads - {Site("logits")}, schedule, Sources(sources or {}, batch))
+    whole = batch if window is None else window.prompts
+    tap = Tap(model, wiring, reads - {Site("logits")}, schedule, Sources(sources or {}, whole))
     began = 1 + schedule.joins.get(-1, 0)
-    arguments = {
-        "input_ids": batch.ids.to(device).repeat(began, 1),
-        "attention_mask": batch.mask.to(device, torch.int64).repeat(began, 1),
-    }
+    feed = wiring.feed
+    arguments = feed.arguments(batch, began, device)
+    if window is not None:
+        arguments["input_ids"] = arguments["input_ids"][:, window.start :]
+    kept: dict[str, Any] = {} if window is None or window.cache is None else {"cache": window.cache}
+    unembed = None if wiring.unembed is None else model.get_submodule(wiring.unembed)
+    mode = torch.enable_grad() if grads else torch.inference_mode()
+    switches = feed.switches(use_cache=bool(kept), output_attentions=wiring.returns_patterns(reads))
     try:
-        with torch.inference_mode(), attached(model, tap), answers_at(model.get_submodule(wiring.unembed), logits_at):
-            output: Any = model(**arguments, use_cache=False)
+        with mode, attached(model, tap), answers_at(unembed, logits_at):
+            output: Any = model(**arguments, **kept, **switches)
     except torch.OutOfMemoryError as error:
         raise BudgetError(
-            f"the device ran out of memory on {arguments['input_ids'].shape[0]} rows of {batch.ids.shape[1]} tokens.",
+            f"the device ran out of memory on {len(batch) * began} rows of {batch.ids.shape[1]} tokens.",
             "Use a shorter prompt, fewer prompts, or --device cpu.",
         ) from error
     captured = dict(tap.captured)
     if Site("logits") in reads:
-        captured[Site("logits")] = output.logits.clone()
+        captured[Site("logits")] = feed.answers(output, batch).clone()
     rows = _in_given_order(schedule)
-    logits = output.logits if rows is None else output.logits[rows.to(output.logits.device)]
+    logits = feed.answers(output, batch)
+    logits = logits if rows is None else logits[rows.to(logits.device)]
     return Run(logits, Activations(captured, batch), dict(tap.seen))
 
 
@@ -88,13 +102,20 @@ def _in_given_order(schedule: Schedule) -> Tensor | None:
 
 
 def plain_forward(
-    model: PreTrainedModel, batch: TokenBatch, *, device: torch.device | str = "cpu", **options: Any
+    model: PreTrainedModel, feed: Feed, batch: TokenBatch, *, device: torch.device | str = "cpu", **options: bool
 ) -> Any:
     """The unhooked model with its own eager attention: what every observation is compared with."""
     with torch.inference_mode(), attached(model, None):
-        return model(
-            input_ids=batch.ids.to(device),
-            attention_mask=batch.mask.to(device, torch.int64),
-            use_cache=False,
-            **options,
+        return model(**feed.arguments(batch, 1, device), **feed.switches(use_cache=False, **options))
+
+
+def observe(
+    model: PreTrainedModel, feed: Feed, batch: TokenBatch, *, device: torch.device | str = "cpu"
+) -> Observation:
+    """One pass of a model that is not wired yet, with every call of its modules and its attention."""
+    recorder = Recorder(model)
+    with torch.inference_mode(), attached(model, recorder), recording(model, recorder):
+        recorder.seen.output = model(
+            **feed.arguments(batch, 1, device), **feed.switches(use_cache=False, output_attentions=True)
         )
+    return recorder.seen

@@ -22,6 +22,10 @@ NEURONS = ("batch", "pos", "d_mlp")
 QUERY_HEADS = ("batch", "pos", "head", "d_head")
 KV_HEADS = ("batch", "pos", "kv_head", "d_head")
 EDGES = ("batch", "head", "q_pos", "k_pos")
+SOURCE_HEADS = ("batch", "k_pos", "kv_head", "d_head")
+EXPERTS = ("batch", "pos", "expert")
+MAIN = "decoder"
+"""The stack that an address without a prefix means: the decoder where there is one, else the model's only stack."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,41 @@ SITES: dict[str, SiteKind] = _table(
         "what each head writes: z times its slice of W_O, without bias",
     ),
     ("attn_out", RESIDUAL, "layer", "what attention writes to the residual stream, after any post-norm"),
-    ("resid_mid", RESIDUAL, "layer", "residual stream between attention's write and the MLP's read"),
+    ("mixer_out", RESIDUAL, "layer", "what a state-space or convolution mixer writes in a block of a hybrid model"),
+    ("cross_q", QUERY_HEADS, "layer", "queries of cross-attention as projected"),
+    ("cross_k", SOURCE_HEADS, "layer", "keys of cross-attention, from the encoder's output; positions are the encoder's"),
+    ("cross_v", SOURCE_HEADS, "layer", "values of cross-attention, from the encoder's output"),
+    ("cross_scores", EDGES, "layer", "scaled and masked cross-attention logits; k_pos counts the encoder's positions"),
+    ("cross_pattern", EDGES, "layer", "cross-attention probabilities; rows are the decoder's positions and sum to 1"),
+    ("cross_z", QUERY_HEADS, "layer", "cross-attention's weighted values per head, before its output projection"),
+    (
+        "cross_head_out",
+        (*QUERY_HEADS[:3], "d_model"),
+        "layer",
+        "what each cross-attention head writes: cross_z times its slice of W_O, without bias",
+    ),
+    ("cross_attn_out", RESIDUAL, "layer", "what cross-attention writes to the residual stream"),
+    ("resid_mid", RESIDUAL, "layer", "residual stream between the last attention's write and the MLP's read"),
     ("mlp_in", RESIDUAL, "layer", "what the MLP reads, after its norm"),
     ("mlp_pre", NEURONS, "layer", "input of the nonlinearity (of the gate in gated MLPs)"),
     ("mlp_up", NEURONS, "layer", "linear branch of a gated MLP"),
     ("mlp_post", NEURONS, "layer", "neuron activations: what W_out reads"),
+    ("router_logits", EXPERTS, "layer", "router's score of each expert, before selection"),
+    ("router", EXPERTS, "layer", "weight of each expert after selection; 0 for the experts that were not chosen"),
+    (
+        "expert_post",
+        (*EXPERTS, "d_mlp"),
+        "layer",
+        "neurons of each chosen expert, what its W_out reads; 0 for the experts that were not chosen",
+    ),
     ("mlp_out", RESIDUAL, "layer", "what the MLP writes to the residual stream, after any post-norm"),
     ("resid_post", RESIDUAL, "layer", "residual stream leaving the block"),
     ("ln_final", RESIDUAL, "model", "the last residual after the final norm"),
     ("logits", ("batch", "pos", "d_vocab"), "model", "next-token scores, after any soft-cap"),
 )
+
+SLICES = ("head", "pos", "q_pos", "k_pos", "expert", "unit")
+"""The axes that an address can restrict, in the order in which they print."""
 
 _SITE = re.compile(r"^(?:(?P<stack>[a-z]+)\.)?(?:L(?P<layer>\d+)\.)?(?P<name>[a-z_]+)$")
 _PART = re.compile(r"^(?P<site>[^\[\]]+)(?:\[(?P<slice>[^\[\]]*)\])?$")
@@ -113,7 +142,7 @@ class Site(_Text):
 
     name: str
     layer: int | None = None
-    stack: str = "decoder"
+    stack: str = MAIN
 
     def __post_init__(self) -> None:
         if self.name not in SITES:
@@ -141,7 +170,7 @@ class Site(_Text):
         return self._key < other._key
 
     def __str__(self) -> str:
-        stack = "" if self.stack == "decoder" else f"{self.stack}."
+        stack = "" if self.stack == MAIN else f"{self.stack}."
         return stack + (self.name if self.layer is None else f"L{self.layer}.{self.name}")
 
     @classmethod
@@ -151,7 +180,7 @@ class Site(_Text):
         if not match:
             raise SpecError(f"'{text}' is not a site.", "Sites are written as L3.z or embed.")
         layer = match["layer"]
-        return cls(match["name"], None if layer is None else int(layer), match["stack"] or "decoder")
+        return cls(match["name"], None if layer is None else int(layer), match["stack"] or MAIN)
 
 
 Position = int | str | tuple[int, int]
@@ -162,7 +191,8 @@ class Part(_Text):
     """A slice of a site. An axis left out means all of it.
 
     head: index on the site's `head` or `kv_head` axis. pos, q_pos, k_pos: an index, a half-open range (start, stop), or
-    a name that each prompt resolves ("last"). unit: index on the last axis (a neuron of mlp_post, say).
+    a name that each prompt resolves ("last"). expert: index of an expert. unit: index on the last axis (a neuron of
+    mlp_post, say).
     """
 
     site: Site
@@ -170,21 +200,21 @@ class Part(_Text):
     pos: Position | None = None
     q_pos: Position | None = None
     k_pos: Position | None = None
+    expert: int | None = None
     unit: int | None = None
 
     def __post_init__(self) -> None:
         axes = self.site.axes
-        allowed = {"head": self.site.kind.head_axis, "pos": "pos", "q_pos": "q_pos", "k_pos": "k_pos", "unit": axes[-1]}
-        for field, axis in allowed.items():
-            has_axis = axis in axes and not (field == "unit" and axes[-1] == "k_pos")
+        allowed = {name: name for name in ("pos", "q_pos", "k_pos", "expert")}
+        for field, axis in (allowed | {"head": self.site.kind.head_axis, "unit": axes[-1]}).items():
+            has_axis = axis in axes and not (field == "unit" and axes[-1] in ("k_pos", "expert"))
             if getattr(self, field) is not None and not has_axis:
                 raise SpecError(f"{self.site} has no {field} axis.", f"Its axes are {', '.join(axes)}.")
 
     @property
     def slices(self) -> dict[str, Position]:
         """The axes that are restricted, by field name, in the order in which they print."""
-        fields = ("head", "pos", "q_pos", "k_pos", "unit")
-        return {field: value for field in fields if (value := getattr(self, field)) is not None}
+        return {field: value for field in SLICES if (value := getattr(self, field)) is not None}
 
     def whole_positions(self) -> Part:
         """The same part at all positions."""
@@ -204,10 +234,8 @@ class Part(_Text):
         fields: dict[str, Any] = {}
         for item in filter(None, (match["slice"] or "").split(",")):
             key, _, value = (piece.strip() for piece in item.partition("="))
-            if key not in ("head", "pos", "q_pos", "k_pos", "unit") or not value or key in fields:
-                raise SpecError(
-                    f"'{item}' in '{text}' is not a slice.", "Slices are head=, pos=, q_pos=, k_pos=, unit=."
-                )
+            if key not in SLICES or not value or key in fields:
+                raise SpecError(f"'{item}' in '{text}' is not a slice.", f"Slices are {'=, '.join(SLICES)}=.")
             fields[key] = _parse_slice(key, value)
         return cls(Site.parse(match["site"]), **fields)
 
@@ -220,7 +248,7 @@ def _parse_slice(key: str, value: str) -> Position:
     if value.isdigit():
         return int(value)
     span = re.fullmatch(r"(\d+):(\d+)", value)
-    if key in ("head", "unit") or not (span or re.fullmatch(r"[A-Za-z]\w*", value)):
+    if key in ("head", "expert", "unit") or not (span or re.fullmatch(r"[A-Za-z]\w*", value)):
         raise SpecError(
             f"{key}={value} is not an index.", "Write a number, for positions also 2:5 or a name such as last."
         )

@@ -32,8 +32,9 @@ class Sources:
     def paired(self, name: str, site: Site) -> Tensor:
         """The site in the run on `name`, prompt by prompt. Raises InputError unless prompts pair up token by token."""
         other = self.of(name)
-        if other.batch.lengths != self._batch.lengths:
-            pairs = zip(self._batch.lengths, other.batch.lengths, strict=False)
+        here, there = self._batch.side(site.stack).lengths, other.batch.side(site.stack).lengths
+        if here != there:
+            pairs = zip(here, there, strict=False)
             n, (ours, theirs) = next(((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1]), (0, (0, 0)))
             detail = (
                 f"prompt {n} has {ours} tokens here and {theirs} there"
@@ -54,14 +55,14 @@ class Sources:
 
     def _compute_mean(self, name: str, site: Site, over: str) -> Tensor:
         reference = self.of(name)
-        values, batch = reference[site].float(), reference.batch
+        values, batch = reference[site].float(), reference.batch.side(site.stack)
         if over == "prompts":
             if len(batch) == 1:
                 raise InputError(
                     f"the mean over prompts of '{name}' is the value itself: it has one prompt.",
                     "Take the mean over positions, or give several prompts.",
                 )
-            lengths = {*batch.lengths, *self._batch.lengths}
+            lengths = {*batch.lengths, *self._batch.side(site.stack).lengths}
             if len(lengths) > 1:
                 raise InputError(
                     f"the mean at each position needs prompts of equal length; '{name}' and the prompts that are run "
@@ -83,9 +84,22 @@ class PartContext:
 
     def source(self, name: str) -> Tensor:
         values = self._sources.paired(name, self._placed.edit.at.site)
+        self._check_length(name, values)
         return values[(self._placed.prompts, *self._placed.slices)].to(self._like.device)
 
     def mean(self, name: str, over: str) -> Tensor:
         values = self._sources.mean(name, self._placed.edit.at.site, over)
+        if over == "prompts":
+            self._check_length(name, values)
         slices = self._placed.slices if over == "prompts" else (slice(None), *self._placed.slices[1:])
         return torch.as_tensor(values[(slice(None), *slices)], device=self._like.device)
+
+    def _check_length(self, name: str, values: Tensor) -> None:
+        """Raises InputError where an edit of a generated position copies from an input that has no such position."""
+        site = self._placed.edit.at.site
+        for axis, item, size in zip(site.axes[1:], self._placed.slices, values.shape[1:], strict=True):
+            if axis in ("pos", "q_pos", "k_pos") and item.stop is not None and item.stop > size:
+                raise InputError(
+                    f"{self._placed.edit.at}: '{name}' has {size} tokens, so nothing to copy to generated ones.",
+                    f"Address the prompt's positions, such as pos=0:{size}.",
+                )

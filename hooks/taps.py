@@ -6,8 +6,10 @@ edits first, so a captured value is the one the model went on with.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
@@ -16,74 +18,106 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from hooks import attention
+from hooks.observe import Recorder
+from hooks.ports import WHOLE, Port, View, hidden_of, output_of, with_hidden, with_output
 from hooks.projections import head_writes
 from hooks.schedule import Schedule
 from hooks.sites import Site
 from hooks.sources import PartContext, Sources
-from hooks.wiring import Port, Wiring
+from hooks.wiring import Wiring
+
+
+# The internal fields: the public setters also walk sub-configs, which are held one by one.
+SWITCHES = ("_attn_implementation_internal", "_experts_implementation_internal")
 
 
 class Tap:
-    """One run's captures and edits. `seen`: how each layer's attention makes its scores."""
+    """One run's captures and edits. `seen`: how the attention of each (stack, layer) makes its scores."""
 
     def __init__(
         self, model: PreTrainedModel, wiring: Wiring, reads: frozenset[Site], schedule: Schedule, sources: Sources
     ) -> None:
         self._model, self._wiring, self._schedule, self._sources = model, wiring, schedule, sources
         self._reads = reads
-        self._layer_of = {id(model.get_submodule(path)): layer for path, layer in wiring.attention.items()}
+        self._paths = {id(model.get_submodule(path)): path for path, _ in wiring.attention}
+        self._layer_of_experts = {
+            id(model.get_submodule(layer.experts.holder)): (stack, number)
+            for stack, wired in wiring.stacks.items()
+            for number, layer in enumerate(wired.layers)
+            if layer.experts is not None and layer.experts.holder is not None
+        }
+        self._calls: dict[str, int] = defaultdict(int)
         self.captured: dict[Site, Tensor] = {}
-        self.seen: dict[int, attention.AttentionFacts] = {}
+        self.seen: dict[tuple[str, int], attention.AttentionFacts] = {}
 
-    # -- what the attention function calls
-
-    def attention(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
-        """See `hooks.attention.AttentionTap`."""
-        layer = self._layer_of.get(id(module))
-        if layer is None:
-            return x
-        site = Site(name, layer)
-        edited = self._edited(site, x, lambda tensor: tensor) if site in self._schedule.edits else x
-        self._keep(site, edited)
-        return edited
+    # -- what the attention function and the experts function call
 
     def facts(self, module: nn.Module, facts: attention.AttentionFacts) -> None:
         """See `hooks.attention.AttentionTap`."""
-        if (layer := self._layer_of.get(id(module))) is not None:
-            self.seen[layer] = facts
+        if (path := self._paths.get(id(module))) is not None:
+            self._calls[path] += 1
+            stack, layer, cross = self._wiring.attention[path, self._calls[path] - 1]
+            if not cross:
+                self.seen[stack, layer] = facts
+
+    def attention(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """See `hooks.attention.AttentionTap`."""
+        path = self._paths.get(id(module))
+        if path is None or name in ("value", "mixed"):
+            return x
+        stack, layer, cross = self._wiring.attention[path, self._calls[path] - 1]
+        if cross and name not in ("scores", "pattern"):
+            return x
+        return self._shown(Site(f"cross_{name}" if cross else name, layer, stack), x)
+
+    def experts(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """`x` [token expert …], perhaps edited: site `name` of the layer whose experts `module` holds."""
+        place = self._layer_of_experts.get(id(module))
+        if place is None:
+            return x
+        site = Site(name, place[1], place[0])
+        return self._shown(site, x.unflatten(0, (self._rows(site), -1))).flatten(0, 1)
+
+    def _shown(self, site: Site, x: Tensor) -> Tensor:
+        edited = self._edited(site, x, WHOLE) if site in self._schedule.edits else x
+        self._keep(site, edited)
+        return edited
 
     # -- what module hooks call
 
     def see(self, site: Site, port: Port, tensor: Tensor) -> Tensor | None:
         """The tensor that the model should go on with, or None to leave it as it is."""
-
-        def view(whole: Tensor) -> Tensor:
-            return port.view.open(whole, self._rows(site))
-
         result = None
         if site in self._schedule.edits:
-            tensor = self._edited(site, tensor, view, in_place=port.in_place)
+            tensor = self._edited(site, tensor, port.view, in_place=port.in_place)
             result = None if port.in_place else tensor
-        self._keep(site, view(tensor))
+        if site in self._reads or _derived(site) in self._reads:
+            self._keep(site, port.view.open(tensor, self._rows(site)))
         return result
 
     def _rows(self, site: Site) -> int:
         layer = site.layer if site.layer is not None else (-1 if site.name in ("embed", "pos_embed") else 1 << 30)
         return self._schedule.batch * (1 + self._schedule.worlds_before(layer))
 
-    def _edited(self, site: Site, x: Tensor, view: Callable[[Tensor], Tensor], *, in_place: bool = False) -> Tensor:
-        target = x if in_place else _copy(x, self._rows(site))
-        shown = view(target)
+    def _edited(self, site: Site, x: Tensor, view: View, *, in_place: bool = False) -> Tensor:
+        rows = self._rows(site)
+        target = x if in_place else _copy(x, rows)
+        shown = view.open(target, rows)
+        direct = view.scale == 1.0 and view.slots is None
+        value = shown if direct else shown.clone()
         for placed in self._schedule.edits[site]:
-            placed.apply(shown, lambda item: PartContext(item, self._sources, shown))
+            placed.apply(value, lambda item: PartContext(item, self._sources, value))
+        if not direct:
+            view.write(target, value, rows)
         return target
 
     def _keep(self, site: Site, value: Tensor) -> None:
         if site in self._reads:
             self.captured[site] = _copy(value, self._rows(site)).detach()
-        if site.name == "z" and (derived := Site("head_out", site.layer)) in self._reads:
-            projection = self._model.get_submodule(self._wiring.output_projection[site.layer or 0])
-            self.captured[derived] = head_writes(projection, value).detach()
+        if (writes := _derived(site)) in self._reads:
+            roles = self._wiring.attention_of(site)
+            if writes is not None and roles is not None and roles.o is not None:
+                self.captured[writes] = head_writes(self._model.get_submodule(roles.o), value).detach()
 
     # -- hooking
 
@@ -91,7 +125,11 @@ class Tap:
         """Hooks for everything that this run reads or edits; the caller removes them."""
         handles = self._growth_hooks()
         wanted = self._reads | set(self._schedule.edits)
-        wanted |= {Site("z", site.layer) for site in wanted if site.name == "head_out"}
+        wanted |= {
+            Site(site.name.replace("head_out", "z"), site.layer, site.stack)
+            for site in wanted
+            if site.name.endswith("head_out")
+        }
         for site in sorted(wanted):
             port = self._wiring.ports.get(site)
             if port is not None:
@@ -99,17 +137,21 @@ class Tap:
         return handles
 
     def _hook_port(self, site: Site, port: Port) -> RemovableHandle:
-        module = self._model.get_submodule(port.module)
+        module, calls = self._model.get_submodule(port.module), count()
 
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-            edited = self.see(site, port, hidden_of(args, kwargs))
+            given = hidden_of(args, kwargs)
+            if next(calls) != port.call or given is None:
+                return None
+            edited = self.see(site, port, given)
             return None if edited is None else with_hidden(args, kwargs, edited)
 
         def after(_: nn.Module, __: Any, output: Any) -> Any:
-            edited = self.see(site, port, output[0] if isinstance(output, tuple) else output)
-            if edited is None:
+            gave = output_of(output, port.item)
+            if next(calls) != port.call or gave is None:
                 return None
-            return (edited, *output[1:]) if isinstance(output, tuple) else edited
+            edited = self.see(site, port, gave)
+            return None if edited is None else with_output(output, edited, port.item)
 
         if port.side == "in":
             return module.register_forward_pre_hook(before, with_kwargs=True)
@@ -119,7 +161,7 @@ class Tap:
         late = [start for start in self._schedule.joins if start >= 0]
         if not late:
             return []
-        blocks = [self._model.get_submodule(path) for path in self._wiring.layers]
+        blocks = [self._model.get_submodule(layer.block) for layer in self._wiring.main.layers]
         return [
             block.register_forward_pre_hook(self._grow(layer), with_kwargs=True)
             for layer, block in enumerate(blocks)
@@ -142,6 +184,7 @@ class Tap:
 
         def grow(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
             hidden = hidden_of(args, kwargs)
+            assert hidden is not None
             if joining := schedule.joins.get(layer, 0):
                 hidden = torch.cat([hidden, hidden[:batch].repeat(joining, *[1] * (hidden.ndim - 1))])
             args, kwargs = with_hidden(tuple(map(spread, args)), {k: spread(v) for k, v in kwargs.items()}, hidden)
@@ -150,16 +193,10 @@ class Tap:
         return grow
 
 
-def hidden_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The hidden states among a module's inputs: the first argument, or the one called `hidden_states`."""
-    return args[0] if args else kwargs["hidden_states"]
-
-
-def with_hidden(
-    args: tuple[Any, ...], kwargs: dict[str, Any], hidden: Tensor
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The same inputs with other hidden states."""
-    return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+def _derived(site: Site) -> Site | None:
+    """What is computed from a site in passing: each head's write from z."""
+    name = {"z": "head_out", "cross_z": "cross_head_out"}.get(site.name)
+    return None if name is None else Site(name, site.layer, site.stack)
 
 
 def _copy(x: Tensor, rows: int) -> Tensor:
@@ -168,19 +205,22 @@ def _copy(x: Tensor, rows: int) -> Tensor:
         x = x.expand(rows, *x.shape[1:])
     if 0 in x.stride():
         return x.clone(memory_format=torch.contiguous_format)
+    if torch.is_grad_enabled():
+        return x.clone()
     copy = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
     return copy.copy_(x)
 
 
 @contextmanager
-def answers_at(unembed: nn.Module, positions: Tensor | None) -> Iterator[None]:
+def answers_at(unembed: nn.Module | None, positions: Tensor | None) -> Iterator[None]:
     """While open, the unembedding sees only one position per row: `positions` [batch], repeated for joined worlds."""
-    if positions is None:
+    if positions is None or unembed is None:
         yield
         return
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         hidden = hidden_of(args, kwargs)
+        assert hidden is not None
         at = positions.to(hidden.device).repeat(hidden.shape[0] // len(positions))
         return with_hidden(args, kwargs, hidden[torch.arange(len(hidden), device=hidden.device), at][:, None])
 
@@ -192,7 +232,7 @@ def answers_at(unembed: nn.Module, positions: Tensor | None) -> Iterator[None]:
 
 
 @contextmanager
-def attached(model: PreTrainedModel, tap: Tap | None) -> Iterator[None]:
+def attached(model: PreTrainedModel, tap: Tap | Recorder | None) -> Iterator[None]:
     """While open, `model` is in evaluation mode and shows itself to `tap`; with no tap it runs its own eager attention.
 
     Afterwards, also after an exception, no hook, mode or switch of ours remains.
@@ -200,24 +240,26 @@ def attached(model: PreTrainedModel, tap: Tap | None) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     configs: dict[int, Any] = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
     switched = [
-        (config, config._attn_implementation) for config in configs.values() if hasattr(config, "_attn_implementation")
+        (config, field, getattr(config, field))
+        for config in configs.values()
+        for field in SWITCHES
+        if hasattr(config, field)
     ]
     handles: list[RemovableHandle] = []
     active = attention.ACTIVE.set(tap)
     try:
         for module in training:
             module.training = False
-        for config, _ in switched:
-            # The internal field: the public setter also walks sub-configs, which we already hold one by one.
-            config._attn_implementation_internal = "eager" if tap is None else attention.NAME
-        if tap is not None:
+        for config, field, _ in switched:
+            setattr(config, field, "eager" if tap is None else attention.NAME)
+        if isinstance(tap, Tap):
             handles = tap.hook()
         yield
     finally:
         attention.ACTIVE.reset(active)
         for handle in handles:
             handle.remove()
-        for config, implementation in switched:
-            config._attn_implementation_internal = implementation
+        for config, field, implementation in switched:
+            setattr(config, field, implementation)
         for module in training:
             module.training = True

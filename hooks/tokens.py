@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 
 from hooks.errors import InputError
-from hooks.prompts import Answer, ChatPrompt, IdAnswer, IdsPrompt, Prompt, PromptSet
-
-VISIBLE = str.maketrans({" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍", "\0": "␀", "\u00a0": "⍽"})
-BYTE_PIECE = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
+from hooks.prompts import Answer, ChatPrompt, IdAnswer, IdsPrompt, ImagePrompt, Prompt, PromptSet
+from hooks.token_text import Piece, character_groups, display, special_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +22,9 @@ class TokenBatch:
     ids [batch pos] int64; mask and special [batch pos] bool; strings: the display form of each real token; lengths:
     real tokens per prompt; positions: named positions, one index per prompt, always with "last". answers, foils: token
     ids per prompt, empty where none were given. warnings: what a user should know about how the text was split.
+    inputs: what a model reads in place of ids or beside them ("pixel_values", "input_features"), a row per prompt.
+    sides: the batches of the model's other stacks by name, such as the encoder's. grid: rows and columns of the patches
+    that come last, where the positions are an image's. single: the model gives one answer per prompt.
     """
 
     ids: Tensor
@@ -35,6 +36,19 @@ class TokenBatch:
     answers: tuple[tuple[int, ...], ...] = ()
     foils: tuple[tuple[int, ...], ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    sides: Mapping[str, TokenBatch] = field(default_factory=dict)
+    grid: tuple[int, int] | None = None
+    single: bool = False
+
+    @property
+    def answer_at(self) -> tuple[int, ...]:
+        """Where each prompt's answer is read among its logits: the mask or the last token; 0 where there is one."""
+        return (0,) * len(self) if self.single else self.positions.get("answer", self.positions["last"])
+
+    def side(self, stack: str) -> TokenBatch:
+        """The batch whose positions a stack counts: itself, but for the model's other stacks."""
+        return self.sides.get(stack, self)
 
     def __len__(self) -> int:
         return int(self.ids.shape[0])
@@ -42,6 +56,10 @@ class TokenBatch:
     def id_lists(self) -> tuple[tuple[int, ...], ...]:
         """The real ids of each prompt."""
         return tuple(tuple(row[:n]) for row, n in zip(self.ids.tolist(), self.lengths, strict=True))
+
+    def pieces(self, prompt: int = 0) -> tuple[Piece, ...]:
+        """For each real token of a prompt, the group of tokens with which it makes whole characters."""
+        return character_groups(self.strings[prompt])
 
     def select(self, prompts: Sequence[int]) -> TokenBatch:
         """Some of the prompts, padded to the longest of them."""
@@ -61,6 +79,10 @@ class TokenBatch:
             pick(self.answers),
             pick(self.foils),
             self.warnings,
+            {name: value[index] for name, value in self.inputs.items()},
+            {name: side.select(prompts) for name, side in self.sides.items()},
+            self.grid,
+            self.single,
         )
 
 
@@ -71,11 +93,13 @@ def encode(
     n_ctx: int | None = None,
     n_embed: int | None = None,
     trained: int | None = None,
+    filler: int | None = None,
 ) -> TokenBatch:
     """The prompts as token ids, exactly as they will be fed.
 
     n_ctx: longest prompt with a learned position for every token, None where there is no such limit. n_embed: rows of
-    the embedding. trained: length beyond which a model without such a limit is only warned about. Raises InputError for
+    the embedding. trained: length beyond which a model without such a limit is only warned about. filler: the id that
+    pads, where the model itself looks for it. Raises InputError for
     empty, over-long or impossible prompts and for answers that are not one token.
     """
     rows, warnings = [], []
@@ -88,7 +112,7 @@ def encode(
             warnings.append(f"prompt {number + 1} has {len(ids)} tokens; this model was trained on up to {trained}")
     answers = _answers(tokenizer, inputs.answers, "answer", inputs, n_embed)
     foils = _answers(tokenizer, inputs.foils, "foil", inputs, n_embed)
-    return pad(tokenizer, rows, inputs.positions, answers, foils, tuple(dict.fromkeys(warnings)))
+    return pad(tokenizer, rows, inputs.positions, answers, foils, tuple(dict.fromkeys(warnings)), filler=filler)
 
 
 def pad(
@@ -98,15 +122,20 @@ def pad(
     answers: tuple[tuple[int, ...], ...] = (),
     foils: tuple[tuple[int, ...], ...] = (),
     warnings: tuple[str, ...] = (),
+    *,
+    filler: int | None = None,
 ) -> TokenBatch:
-    """Rows of ids as one batch, padded on the right with a token that the mask hides."""
+    """Rows of ids as one batch, padded on the right with a token that the mask hides.
+
+    filler: that token, where the model itself looks for it.
+    """
     lengths = tuple(len(row) for row in rows)
     width = max(lengths)
-    filler = _filler(tokenizer)
+    filler = _filler(tokenizer) if filler is None else filler
     ids = torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], dtype=torch.int64)
     mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
-    special_ids = set(getattr(tokenizer, "all_special_ids", None) or ())
-    special = torch.tensor([[token in special_ids for token in row] for row in ids.tolist()]) & mask
+    marked = special_ids(tokenizer)
+    special = torch.tensor([[token in marked for token in row] for row in ids.tolist()]) & mask
     named = {name: tuple(places) for name, places in (positions or {}).items()}
     for name, places in named.items():
         if len(places) != len(rows) or any(not 0 <= place < n for place, n in zip(places, lengths, strict=False)):
@@ -128,26 +157,51 @@ def _ids(tokenizer: Any, prompt: Prompt, inputs: PromptSet) -> tuple[list[int], 
         return list(prompt.ids), []
     if tokenizer is None:
         raise InputError("this model came without a tokenizer.", 'Give prompts as {"ids": [...]}.')
+    if isinstance(prompt, ImagePrompt):
+        raise InputError("this model reads text, and the prompt is an image.", "Give the prompt as text.")
+    chat = isinstance(prompt, ChatPrompt)
+    text = render(tokenizer, prompt) if isinstance(prompt, ChatPrompt) else prompt
+    _check_text(text)
+    plain = inputs.plain_text and not chat
+    # A chat template writes the special tokens itself: adding the tokenizer's own would double them.
+    ids = _tokenize(tokenizer, text, special=not chat and inputs.special != "none", plain=plain)
     bos = tokenizer.bos_token_id
-    if isinstance(prompt, ChatPrompt):
-        if not getattr(tokenizer, "chat_template", None):
-            raise InputError("this model's tokenizer has no chat template.", "Give the prompt as plain text.")
+    notes = ["chat messages are never read as plain text: the template writes special tokens"] * (
+        chat and inputs.plain_text
+    )
+    if bos is None:
+        notes += ["this tokenizer has no BOS token; none was added"] * (inputs.special == "bos")
+        return ids, notes
+    lead = _leading(ids, bos)
+    if inputs.special != "model":
+        return [bos] * (inputs.special == "bos") + ids[lead:], notes
+    typed = _leading(_tokenize(tokenizer, text, special=False, plain=plain), bos) if lead > 1 else lead
+    if 0 < typed < lead:
+        notes.append("the text begins with the BOS token that the tokenizer adds; it is fed once")
+        ids = ids[lead - typed :]
+    return ids, notes
+
+
+def render(tokenizer: Any, prompt: ChatPrompt) -> str:
+    """A conversation as the text that the tokenizer's chat template makes of it. Raises InputError."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise InputError("this model's tokenizer has no chat template.", "Give the prompt as plain text.")
+    try:
         text = tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
-        # The template writes the special tokens itself: adding the tokenizer's own would double them.
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    else:
-        _check_text(prompt)
-        ids = tokenizer(prompt, add_special_tokens=inputs.special != "none", split_special_tokens=inputs.plain_text)[
-            "input_ids"
-        ]
-    notes = []
-    if inputs.special == "bos" and bos is None:
-        notes.append("this tokenizer has no BOS token; none was added")
-    if inputs.special == "bos" and bos is not None:
-        ids = [bos, *ids[_leading(ids, bos) :]]
-    if inputs.special == "none" and bos is not None:
-        ids = ids[_leading(ids, bos) :]
-    return list(ids), notes
+    except (TemplateError, TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"the chat template does not take these messages: {error}.",
+            'Messages look like {"role": "user", "content": "…"}; not every template knows every role.',
+        ) from error
+    return str(text)
+
+
+def _tokenize(tokenizer: Any, text: str, *, special: bool, plain: bool) -> list[int]:
+    """Never truncated or padded, whatever the tokenizer's files ask for."""
+    ids = tokenizer(text, add_special_tokens=special, split_special_tokens=plain, truncation=False, padding=False)[
+        "input_ids"
+    ]
+    return [int(token) for token in ids]
 
 
 def _leading(ids: Sequence[int], token: int) -> int:
@@ -202,50 +256,16 @@ def answer_id(tokenizer: Any, answer: str | IdAnswer, word: str = "answer", n_em
     if tokenizer is None:
         raise InputError("this model came without a tokenizer.", f'Give the {word} as {{"id": n}}.')
     _check_text(answer)
-    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    ids = _tokenize(tokenizer, answer, special=False, plain=False)
     if len(ids) == 1:
         return int(ids[0])
     if not ids:
         raise InputError(f"the {word} is empty.", "Type one token, such as ' Mary'.")
     pieces = " | ".join(display(tokenizer, ids))
-    spaced = tokenizer(" " + answer.strip(), add_special_tokens=False)["input_ids"]
+    spaced = _tokenize(tokenizer, " " + answer.strip(), special=False, plain=False)
     hint = (
         f"'{' ' + answer.strip()}', with a space in front, is one."
         if len(spaced) == 1
         else "Use its first token, or an id."
     )
     raise InputError(f"the {word} '{answer}' is {len(ids)} tokens for this model: {pieces}.", hint)
-
-
-def display(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
-    """One visible string per token: whitespace as · ↵ ⇥, pieces of one character marked as bytes, nothing blank."""
-    return tuple(_visible(tokenizer, int(token)) for token in ids)
-
-
-def _visible(tokenizer: Any, token: int) -> str:
-    if tokenizer is None:
-        return f"#{token}"
-    raw = tokenizer.convert_ids_to_tokens(token)
-    if raw is None:
-        return f"#{token}"
-    if piece := BYTE_PIECE.match(raw):
-        return f"⟨{piece[1].lower()}⟩"
-    text = tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    if "\ufffd" in text:
-        return "".join(f"⟨{byte:02x}⟩" for byte in _bytes(raw)) or f"#{token}"
-    # SentencePiece drops a leading space when one token is decoded alone.
-    if raw.startswith("\u2581") and not text.startswith(" "):
-        text = " " + text
-    return text.translate(VISIBLE) or f"#{token}"
-
-
-def _bytes(raw: str) -> list[int]:
-    """The bytes that a byte-level BPE token stands for (GPT-2's alphabet of printable stand-ins)."""
-    table = _byte_alphabet()
-    return [table[char] for char in raw if char in table]
-
-
-def _byte_alphabet() -> dict[str, int]:
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}

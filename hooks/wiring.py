@@ -1,101 +1,114 @@
-"""Wiring: where in the module tree each site can be seen, and how to see it there.
+"""Wiring: where in the module tree each site can be seen, found by watching one forward pass.
 
-A `Port` is an edge of a module (its input or output) plus a `View` that shows the site inside the tensor on that edge.
-Wiring is guessed from names (`hooks.conventions`); where several edges could be what a block adds to the residual
-stream, all are listed and `hooks.proof` chooses by the equation they must satisfy.
+A model has one or several stacks of blocks (decoder; encoder and decoder; text and vision). A stack's layers are the
+calls of its blocks in the order in which they run, so a block that is shared among layers counts once per call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from hooks.architectures.base import Architecture
+from hooks.choose import Step, Sum, is_norm, solve
 from hooks.conventions import CONVENTIONS, Blueprint, first
 from hooks.discover import discover
+from hooks.ends import Start, final_norm, start_of, unembedding
 from hooks.errors import ModelError
-from hooks.projections import in_features, out_features
-from hooks.sites import Site
+from hooks.feed import Feed
+from hooks.observe import Call, Observation
+from hooks.ports import WHOLE, Port, View
+from hooks.roles import AttentionRoles, BlockRoles, ExpertRoles, MlpRoles, RoleFinder
+from hooks.sites import MAIN, Site
 
-Side = Literal["in", "out"]
-NORM_WORDS = ("norm", "ln_")
+__all__ = ["WHOLE", "AttentionWiring", "LayerWiring", "Port", "StackWiring", "View", "Wiring", "wire"]
 
 
 @dataclass(frozen=True)
-class View:
-    """How a site lies in a tensor whose last axis is features.
+class AttentionWiring:
+    """One attention of a layer: its module and which call of it; its output projection; its sizes.
 
-    parts: (start, stop) on the last axis, None for all. heads: split the last axis into this many heads. per_head: each
-    head's features hold q, k and v in turn; `third` says which. All are views: writing into one writes the tensor.
+    shared: whether it passes through the workbench's attention function.
     """
 
-    parts: tuple[int, int] | None = None
-    heads: int | None = None
-    third: int | None = None
-
-    def open(self, x: Tensor, batch: int) -> Tensor:
-        """The site inside `x`, as a view of it. `x` may have batch and position folded into one axis."""
-        if x.ndim == 2:
-            x = x.unflatten(0, (batch, -1))
-        if self.parts is not None:
-            x = x[..., self.parts[0] : self.parts[1]]
-        if self.heads is not None:
-            x = x.unflatten(-1, (self.heads, -1))
-        if self.third is not None:
-            width = x.shape[-1] // 3
-            x = x[..., self.third * width : (self.third + 1) * width]
-        return x
-
-
-WHOLE = View()
-
-
-@dataclass(frozen=True)
-class Port:
-    """A module's edge and the view of a site there. in_place: the edge is read again later, so edits write into it."""
-
-    module: str
-    side: Side
-    view: View = WHOLE
-    in_place: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.side}put of {self.module}"
-
-
-@dataclass(frozen=True)
-class Wiring:
-    """A blueprint resolved on one model's module tree.
-
-    ports: the edge of every site that has one. attention: module path → layer, for what the attention function sees.
-    writes_attn, writes_mlp, mids: candidate names relative to a block for attn_out, mlp_out and resid_mid.
-    """
-
-    ports: Mapping[Site, Port]
-    layers: tuple[str, ...]
-    attention: Mapping[str, int]
-    output_projection: tuple[str, ...]
-    down_projection: tuple[str, ...]
-    unembed: str
-    writes_attn: tuple[tuple[Port, ...], ...]
-    writes_mlp: tuple[tuple[Port, ...], ...]
-    mids: tuple[tuple[Port, ...], ...]
-    gated: bool
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Head and width counts read from weights."""
-
+    path: str
+    call: int
+    o: str | None
     n_heads: int
     n_kv_heads: int
     d_head: int
-    d_model: int
-    d_mlp: int
+    shared: bool
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWiring:
+    """One layer: the call of its block, what is in it, and how it adds (`steps`, None where no known sum holds).
+
+    begins: the stream that the steps add to: resid_mid where only the MLP's addition is known. norms: paths of the
+    block's normalisations. writes: the module whose output attention adds to the stream.
+    """
+
+    block: str
+    call: int
+    attention: AttentionWiring | None
+    cross: AttentionWiring | None
+    mixer: str | None
+    mlp: MlpRoles | None
+    experts: ExpertRoles | None
+    steps: tuple[Step, ...] | None
+    parallel: bool
+    begins: str
+    norms: tuple[str, ...]
+    writes: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class StackWiring:
+    """A stack: its layers, how it begins, and the norm after its last block. causal: no query sees a later key."""
+
+    name: str
+    path: str
+    layers: tuple[LayerWiring, ...]
+    start: Start
+    final_norm: Port | None
+    causal: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Wiring:
+    """A model's stacks by name, the port of every site that has one, and the unembedding.
+
+    joins: whether further rows can join the batch at a later layer; decided by the proof.
+    """
+
+    feed: Feed
+    stacks: Mapping[str, StackWiring]
+    ports: Mapping[Site, Port]
+    unembed: str | None
+    attention: Mapping[tuple[str, int], tuple[str, int, bool]] = field(default_factory=dict)
+    joins: bool = True
+
+    @property
+    def main(self) -> StackWiring:
+        return self.stacks[MAIN]
+
+    def layer(self, site: Site) -> LayerWiring:
+        """The layer that a per-layer site belongs to."""
+        assert site.layer is not None
+        return self.stacks[site.stack].layers[site.layer]
+
+    def returns_patterns(self, reads: frozenset[Site]) -> bool:
+        """Whether a pattern that is read must be asked for, since only the model itself returns it."""
+        return any(site.name == "pattern" and site in self.ports and self.ports[site].item for site in reads)
+
+    def attention_of(self, site: Site) -> AttentionWiring | None:
+        """The attention that a site belongs to: cross-attention for the sites named so."""
+        layer = self.layer(site)
+        return layer.cross if site.name.startswith("cross_") else layer.attention
 
 
 def blueprint_of(family: str) -> Blueprint:
@@ -106,182 +119,151 @@ def blueprint_of(family: str) -> Blueprint:
     return CONVENTIONS
 
 
-def find_layers(model: PreTrainedModel, n_layers: int) -> tuple[str, nn.ModuleList]:
-    """Path and list of the decoder's blocks: the only list of `n_layers` equal modules that hold attention."""
+def wire(model: PreTrainedModel, feed: Feed, seen: Observation, rows: int) -> Wiring:
+    """Ports of every site, as one observed pass over `rows` rows shows them. Raises ModelError without any stack."""
+    blueprint = blueprint_of(model.config.model_type)
+    found = _stacks(model, seen, blueprint)
+    if not found:
+        raise ModelError(
+            f"{type(model).__name__} has no list of blocks with attention or a mixer.",
+            "The workbench opens transformers and their hybrids.",
+        )
+    names = _names(model, [path for path, _ in found])
+    stacks: dict[str, StackWiring] = {}
+    ports: dict[Site, Port] = {}
+    for (path, blocks), name in zip(found, names, strict=True):
+        others = [call for other, calls in found if other != path for call in calls]
+        within = [call for call in seen.calls if any(call.path.startswith(f"{other.path}.") for other in others)]
+        stacks[name] = _wire_stack(model, seen, blueprint, name, path, blocks, rows, ports, within)
+    unembed = unembedding(model, seen, getattr(seen.output, "logits", None))
+    attention = {
+        (roles.path, roles.call): (name, layer, cross)
+        for name, stack in stacks.items()
+        for layer, wired in enumerate(stack.layers)
+        for cross, roles in ((False, wired.attention), (True, wired.cross))
+        if roles is not None and roles.shared
+    }
+    shared = any(layer.call for stack in stacks.values() for layer in stack.layers)
+    return Wiring(feed, stacks, ports, unembed, attention, joins=len(stacks) == 1 and not shared)
+
+
+def _stacks(model: PreTrainedModel, seen: Observation, blueprint: Blueprint) -> list[tuple[str, list[Call]]]:
+    """Lists of blocks that hold attention or a mixer, each with the calls of its blocks in order."""
+    attended = [call.path for call in seen.attention]
     found = []
     for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-            children = [name for name, _ in module[0].named_children()]
-            if first(CONVENTIONS.attention, children):
-                found.append((path, module))
-    if len(found) != 1:
-        raise ModelError(
-            f"{type(model).__name__} has {len(found)} stacks of {n_layers} blocks with attention; one is expected.",
-            "This version opens decoder language models with one stack.",
+        if not isinstance(module, nn.ModuleList) or not len(module):
+            continue
+        if any(path.startswith(f"{other}.") for other, _ in found):
+            continue
+        blocks = [f"{path}.{n}" for n in range(len(module))]
+        holds = any(a.startswith(f"{block}.") for a in attended for block in blocks) or any(
+            first((*blueprint.attention, *blueprint.mixer), {name for name, _ in block.named_modules()})
+            for block in module
         )
-    return found[0]
+        calls = [call for call in seen.calls if call.path in set(blocks)]
+        if holds and calls:
+            found.append((path, calls))
+    return found
 
 
-def wire(model: PreTrainedModel, family: str, n_layers: int, n_heads: int) -> tuple[Wiring, Sizes]:
-    """Ports of every site that names alone can find, and the sizes read on the way. Raises ModelError."""
-    blueprint = blueprint_of(family)
-    stack_path, stack = find_layers(model, n_layers)
-    names = [_Names.find(blueprint, f"{stack_path}.{layer}", block) for layer, block in enumerate(stack)]
-    sizes = names[0].sizes(model, n_heads)
-    decoder_path = stack_path.rpartition(".")[0]
-    ports: dict[Site, Port] = {}
-    for layer, found in enumerate(names):
-        ports |= {Site(name, layer): port for name, port in found.ports(model, sizes).items()}
-    ports |= _model_ports(model, decoder_path, blueprint)
-    wiring = Wiring(
-        ports=ports,
-        layers=tuple(found.block for found in names),
-        attention={found.attention: layer for layer, found in enumerate(names)},
-        output_projection=tuple(found.o for found in names),
-        down_projection=tuple(found.down for found in names),
-        unembed=_path_of(model, model.get_output_embeddings()),
-        writes_attn=tuple(found.attention_writes() for found in names),
-        writes_mlp=tuple(found.mlp_writes() for found in names),
-        mids=tuple(found.mids() for found in names),
-        gated=names[0].gate is not None or names[0].gate_up is not None,
+def _names(model: PreTrainedModel, paths: Sequence[str]) -> list[str]:
+    """Stack names: the main stack is the decoder, or the text, or the only one."""
+    if len(paths) == 1:
+        return [MAIN]
+    names = []
+    for path in paths:
+        words = [word for word in ("encoder", "decoder", "vision", "text", "audio") if word in path]
+        kind = next((word for word in ("vision", "audio", "text") if word in words), None)
+        if model.config.is_encoder_decoder:
+            kind = "decoder" if "decoder" in words else "encoder"
+        names.append(MAIN if kind in ("decoder", "text") else kind or f"stack{len(names)}")
+    if MAIN not in names:
+        names[-1] = MAIN
+    return names
+
+
+def _wire_stack(
+    model: PreTrainedModel, seen: Observation, blueprint: Blueprint, name: str, path: str, blocks: list[Call],
+    rows: int, ports: dict[Site, Port], earlier: list[Call],
+) -> StackWiring:  # fmt: skip
+    config = config_of(model, path)
+    factors = _factors(config, blueprint.residual_factor)
+    finder = RoleFinder(model, seen, blueprint, getattr(config, "num_attention_heads", 1), rows)
+    layers, patterns = [], []
+    for number, call in enumerate(blocks):
+        until = blocks[number + 1].order if number + 1 < len(blocks) else len(seen.calls)
+        roles = finder.block(call, until)
+        total = solve(model, roles, rows, factors)
+        ports |= {Site(site, number, name): port for site, port in _layer_ports(roles, total).items()}
+        layers.append(_layer(model, roles, total))
+        if roles.attention is not None and roles.attention.pattern is not None:
+            patterns.append(roles.attention.pattern)
+    since = max((call.order for call in earlier if call.order < blocks[0].order), default=-1)
+    start = start_of(model, seen, blocks[0], since, blueprint, rows, _factors(config, blueprint.embed_factor))
+    norm = final_norm(model, seen, blocks[-1], sorted({call.path for call in blocks}))
+    for site, port in (("embed", start.embed), ("pos_embed", start.pos_embed), ("ln_final", norm)):
+        if port is not None:
+            ports[Site(site, None, name)] = port
+    causal = bool(patterns) and all(float(p.triu(1).abs().max()) == 0 for p in patterns)
+    if not patterns:
+        causal = not model.config.is_encoder_decoder or name == MAIN
+    return StackWiring(name, path, tuple(layers), start, norm, causal)
+
+
+def config_of(model: PreTrainedModel, path: str) -> Any:
+    """The config of the nearest model around a stack: towers have their own."""
+    while path:
+        path = path.rpartition(".")[0]
+        if (config := getattr(model.get_submodule(path), "config", None)) is not None:
+            return config
+    return model.config
+
+
+def _factors(config: Any, names: tuple[str, ...]) -> list[float]:
+    given = [float(value) for name in names if (value := getattr(config, name, None)) is not None]
+    return [1.0, *(value for value in given if value != 1.0)]
+
+
+def _layer(model: PreTrainedModel, roles: BlockRoles, total: Sum | None) -> LayerWiring:
+    paths = dict.fromkeys(call.path for call in roles.inside)
+    attn = None if total is None else total.ports.get("attn_out")
+    return LayerWiring(
+        block=roles.path,
+        call=roles.call.number,
+        attention=_attention(roles.attention),
+        cross=_attention(roles.cross),
+        mixer=roles.mixer,
+        mlp=roles.mlp,
+        experts=roles.experts,
+        steps=None if total is None else total.steps,
+        parallel=total is not None and total.parallel,
+        begins="resid_pre" if total is None else total.begins,
+        norms=tuple(path for path in paths if is_norm(model.get_submodule(path))),
+        writes=None if attn is None else attn.module,
     )
-    return wiring, sizes
 
 
-def _model_ports(model: PreTrainedModel, decoder_path: str, blueprint: Blueprint) -> dict[Site, Port]:
-    decoder = model.get_submodule(decoder_path)
-    children = [name for name, _ in decoder.named_children()]
-    prefix = f"{decoder_path}." if decoder_path else ""
-    ports = {Site("embed"): Port(_path_of(model, model.get_input_embeddings()), "out")}
-    if position := first(blueprint.pos_embed, children):
-        ports[Site("pos_embed")] = Port(prefix + position, "out")
-    if norm := first(blueprint.final_norm, children):
-        ports[Site("ln_final")] = Port(prefix + norm, "out")
-    return ports
-
-
-def _path_of(model: PreTrainedModel, wanted: nn.Module | None) -> str:
-    for path, module in model.named_modules():
-        if module is wanted:
-            return path
-    raise ModelError(
-        f"{type(model).__name__} has no token embedding or no unembedding.", "A language model is expected."
+def _attention(roles: AttentionRoles | None) -> AttentionWiring | None:
+    if roles is None:
+        return None
+    return AttentionWiring(
+        roles.path, roles.call, roles.o, roles.n_heads, roles.n_kv_heads, roles.d_head, roles.seen is not None
     )
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Module paths of one block by role; None where the block has no such module."""
-
-    block: str
-    attention: str
-    q: str | None
-    k: str | None
-    v: str | None
-    packed: tuple[str, str] | None
-    o: str
-    mlp: str | None
-    gate: str | None
-    up: str | None
-    gate_up: str | None
-    down: str
-    norms: tuple[str, ...]
-
-    @classmethod
-    def find(cls, blueprint: Blueprint, path: str, block: nn.Module) -> _Names:
-        children = [name for name, _ in block.named_children()]
-
-        def inside(parent: str | None, names: tuple[str, ...]) -> str | None:
-            home = block if parent is None else block.get_submodule(parent)
-            found = first(names, [name for name, _ in home.named_children()])
-            return None if found is None else ".".join(filter(None, (path, parent, found)))
-
-        attention = first(blueprint.attention, children)
-        mlp = first(blueprint.mlp, children)
-        packed = inside(attention, tuple(name for name, _ in blueprint.packed))
-        o, down = inside(attention, blueprint.o), inside(mlp, blueprint.down)
-        if attention is None or o is None or down is None:
-            missing = "attention" if attention is None else "output projection" if o is None else "down projection"
-            raise ModelError(
-                f"no {missing} found in {path} ({type(block).__name__}: {', '.join(children)}).",
-                "This family needs a blueprint in hooks/architectures.",
-            )
-        return cls(
-            block=path,
-            attention=f"{path}.{attention}",
-            q=inside(attention, blueprint.q),
-            k=inside(attention, blueprint.k),
-            v=inside(attention, blueprint.v),
-            packed=(packed, dict(blueprint.packed)[packed.rpartition(".")[2]]) if packed else None,
-            o=o,
-            mlp=mlp and f"{path}.{mlp}",
-            gate=inside(mlp, blueprint.gate),
-            up=inside(mlp, blueprint.up),
-            gate_up=inside(mlp, blueprint.gate_up),
-            down=down,
-            norms=tuple(f"{path}.{name}" for name in children if any(word in name.lower() for word in NORM_WORDS)),
-        )
-
-    def sizes(self, model: PreTrainedModel, n_heads: int) -> Sizes:
-        o, down = model.get_submodule(self.o), model.get_submodule(self.down)
-        d_head = in_features(o) // n_heads
-        if self.k is not None:
-            n_kv = out_features(model.get_submodule(self.k)) // d_head
-        elif self.packed is not None:
-            n_kv = (out_features(model.get_submodule(self.packed[0])) // d_head - n_heads) // 2
-        else:
-            n_kv = n_heads
-        if d_head * n_heads != in_features(o) or n_kv < 1 or n_heads % n_kv:
-            raise ModelError(
-                f"{self.o} reads {in_features(o)} features: {n_heads} heads over {n_kv} key/value heads do not fit.",
-                "The config and the weights disagree.",
-            )
-        return Sizes(n_heads, n_kv, d_head, out_features(o), in_features(down))
-
-    def ports(self, model: PreTrainedModel, sizes: Sizes) -> dict[str, Port]:
-        """Ports of the sites that have one possible place."""
-        ports = {
-            "resid_pre": Port(self.block, "in"),
-            "attn_in": Port(self.attention, "in"),
-            "z": Port(self.o, "in", View(heads=sizes.n_heads)),
-            "mlp_in": Port(self.mlp or self.up or self.down, "in"),
-            "mlp_post": Port(self.down, "in"),
-            "resid_post": Port(self.block, "out"),
-        }
-        return ports | self._projection_ports(sizes) | self._neuron_ports(sizes)
-
-    def _projection_ports(self, sizes: Sizes) -> dict[str, Port]:
-        heads = {"q": sizes.n_heads, "k": sizes.n_kv_heads, "v": sizes.n_kv_heads}
-        if self.packed is None:
-            named = {"q": self.q, "k": self.k, "v": self.v}
-            return {
-                site: Port(path, "out", View(heads=heads[site])) for site, path in named.items() if path is not None
-            }
-        path, layout = self.packed
-        if layout == "per_head":
-            return {site: Port(path, "out", View(heads=n, third=i)) for i, (site, n) in enumerate(heads.items())}
-        ports, start = {}, 0
-        for site, n in heads.items():
-            stop = start + n * sizes.d_head
-            ports[site] = Port(path, "out", View(parts=(start, stop), heads=n))
-            start = stop
-        return ports
-
-    def _neuron_ports(self, sizes: Sizes) -> dict[str, Port]:
-        if self.gate_up is not None:
-            halves = {"mlp_pre": (0, sizes.d_mlp), "mlp_up": (sizes.d_mlp, 2 * sizes.d_mlp)}
-            return {site: Port(self.gate_up, "out", View(parts=half)) for site, half in halves.items()}
-        if self.gate is not None and self.up is not None:
-            return {"mlp_pre": Port(self.gate, "out"), "mlp_up": Port(self.up, "out")}
-        return {} if self.up is None else {"mlp_pre": Port(self.up, "out")}
-
-    def attention_writes(self) -> tuple[Port, ...]:
-        return (Port(self.o, "out"), *(Port(norm, "out") for norm in self.norms))
-
-    def mlp_writes(self) -> tuple[Port, ...]:
-        return (Port(self.down, "out"), *(Port(norm, "out") for norm in self.norms))
-
-    def mids(self) -> tuple[Port, ...]:
-        # The block keeps its own reference to the tensor that enters the second norm, to add the MLP's write to it.
-        reads = [*self.norms, *([self.mlp] if self.mlp else [])]
-        return tuple(Port(path, "in", in_place=True) for path in reads)
+def _layer_ports(roles: BlockRoles, total: Sum | None) -> dict[str, Port]:
+    ports = {
+        "resid_pre": Port(roles.path, "in", call=roles.call.number),
+        "resid_post": Port(roles.path, "out", call=roles.call.number),
+    }
+    if roles.attention is not None:
+        ports["attn_in"] = Port(roles.attention.path, "in", call=roles.attention.call)
+        ports |= roles.attention.ports
+    if roles.cross is not None:
+        ports |= {f"cross_{site}": port for site, port in roles.cross.ports.items()}
+    if roles.mlp is not None:
+        ports |= roles.mlp.ports
+    if roles.experts is not None:
+        ports |= roles.experts.ports
+    return ports | ({} if total is None else total.ports)

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from torch import nn
 from transformers import AutoConfig
 
 from analyses.analysis import analysis_named, catalogue, normalised
@@ -21,14 +23,15 @@ from analyses.execute import run_experiment
 from analyses.experiment import Experiment, parse_experiment
 from analyses.grid import Grid
 from analyses.result import Result
+from hooks.errors import SpecError
 from hooks.interventions.mean import Mean
 from hooks.interventions.patch import Patch
 from hooks.interventions.zero import Zero
-from hooks.loading import load_tokenizer
+from hooks.loading import from_memory, load_tokenizer
 from hooks.model import Instrumented
 from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
-from hooks.reference import ModelRef
+from hooks.reference import Dtype, ModelRef
 from hooks.tokens import TokenBatch, encode
 from workbench.export import Export, export
 from workbench.models import DEFAULT, open_named, resolve
@@ -69,16 +72,40 @@ WORKED_EXAMPLE = {
 """Prompts of the indirect-object task (Wang et al. 2022, arXiv 2211.00593): who is given the drink?"""
 
 
-def open_model(ref: ModelRef | str, *, device: str | None = None) -> Instrumented:
-    """The model that `ref` names (alias, folder, `.gguf` file, hub name), opened and proved. Raises ModelError."""
-    return open_named(ref, Settings.load(device=device))
+def open_model(
+    model: ModelRef | str | nn.Module,
+    tokenizer: Any = None,
+    *,
+    device: str | None = None,
+    dtype: Dtype | None = None,
+    allow_pickle: bool | None = None,
+) -> Instrumented:
+    """A model, opened and proved: one that has a name, or one that is in memory already.
+
+    model: an alias, folder, `.gguf` file or hub name (`+adapter` after it), or a transformers model (or PEFT's wrapper
+    of one), which stays on its device and in its number type; `tokenizer` belongs to it. dtype: float32, bfloat16,
+    float16, or auto for the stored one. allow_pickle: read pickled weights with PyTorch's weights-only reader.
+    Raises ModelError.
+    """
+    if isinstance(model, nn.Module):
+        return Instrumented(from_memory(model, tokenizer))
+    ref = ModelRef.model_validate(model)
+    if tokenizer is not None:
+        raise SpecError(f"{ref} brings its own tokenizer.", "Name another as ModelRef(tokenizer=FOLDER).")
+    if dtype is not None:
+        ref = ref.model_copy(update={"dtype": dtype})
+    return open_named(ref, Settings.load(device=device, allow_pickle=allow_pickle))
 
 
 def tokens(ref: ModelRef | str, inputs: PromptSet) -> TokenBatch:
     """The prompts as the model that `ref` names would be fed them; its weights are not opened. Raises InputError."""
-    folder = resolve(ref, Settings.load()).folder
-    config = AutoConfig.from_pretrained(folder).get_text_config()
-    return encode(load_tokenizer(folder), inputs, trained=getattr(config, "max_position_embeddings", None))
+    found = resolve(ref, Settings.load())
+    config = AutoConfig.from_pretrained(found.folder).get_text_config()
+    return encode(
+        load_tokenizer(found.tokenizer or found.folder),
+        inputs,
+        trained=getattr(config, "max_position_embeddings", None),
+    )
 
 
 def run(

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hooks.describe import versions
 from hooks.errors import ModelError
 from hooks.info import ModelInfo
-from hooks.loading import load_tokenizer
+from hooks.inputs import encode_inputs
+from hooks.loading import find_tokenizer, load_processor
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from hooks.spec import digest
 from hooks.tokens import TokenBatch, encode
 from workbench import __version__
 from workbench.cache.write import replacing
-from workbench.models import resolve
+from workbench.models import ResolvedModel, resolve
 from workbench.settings import Settings
 
-DESCRIBING = (".json", ".safetensors", ".txt", ".model", ".jinja")
+Answer = TypeVar("Answer")
+DESCRIBING = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".tiktoken")
 
 
 @cache
@@ -34,14 +37,21 @@ def _versions() -> dict[str, str]:
     return versions() | {"workbench": __version__}
 
 
-def folder_identity(folder: Path) -> dict[str, Any]:
-    """What a model folder looks like from outside: name, bytes and time of each file that matters, library versions."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in DESCRIBING and path.is_file())
+def folder_identity(*folders: Path) -> dict[str, Any]:
+    """What folders look like from outside: name, bytes and time of each file that matters, library versions.
+
+    Raises FileNotFoundError for a folder that is gone.
+    """
+    files = [path for folder in folders for path in sorted(folder.iterdir()) if _matters(path)]
     stats = [(path.name, path.stat()) for path in files]
     return {
         "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
         "versions": _versions(),
     }
+
+
+def _matters(path: Path) -> bool:
+    return path.suffix in DESCRIBING and path.is_file()
 
 
 class KnownModels:
@@ -56,9 +66,15 @@ class KnownModels:
     def _path(self, ref: ModelRef) -> Path:
         return self._folder / f"{digest([str(ref), self._settings.device])}.json"
 
-    def save(self, ref: ModelRef, folder: Path, summary: dict[str, Any]) -> None:
-        """Remember the summary of a model that was just opened from `folder`. Raises StoreError."""
-        record = {"model": str(ref), "folder": str(folder), "identity": folder_identity(folder), "summary": summary}
+    def save(self, ref: ModelRef, found: ResolvedModel, summary: dict[str, Any]) -> None:
+        """Remember the summary of a model that was just opened from the folders in `found`. Raises StoreError."""
+        record = {
+            "model": str(ref),
+            "folders": [str(folder) for folder in found.folders],
+            "tokenizer": str(found.tokenizer or found.folder),
+            "identity": folder_identity(*found.folders),
+            "summary": summary,
+        }
         with replacing(self._path(ref)) as part:
             part.write_text(json.dumps(record), "utf-8")
 
@@ -70,7 +86,7 @@ class KnownModels:
     def _record(self, ref: ModelRef) -> dict[str, Any] | None:
         try:
             record: dict[str, Any] = json.loads(self._path(ref).read_text("utf-8"))
-            valid = record["identity"] == folder_identity(Path(record["folder"]))
+            valid = record["identity"] == folder_identity(*map(Path, record["folders"]))
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
             return None
         return record if valid else None
@@ -81,25 +97,40 @@ class KnownModels:
         Raises InputError for the prompts, ModelError for a model that is unknown or not here yet.
         """
         record = self._record(ref)
-        folder = Path(record["folder"]) if record else resolve(ref, self._settings, _not_here(ref)).folder
+        folder = Path(record["tokenizer"]) if record else self._found(ref)
         info = ModelInfo.model_validate(record["summary"]["info"]) if record else None
-        limits: dict[str, int | None] = {}
-        if info is not None:
-            limits = {
-                "n_ctx": info.n_ctx if info.positions == "learned" else None,
-                "n_embed": info.d_vocab,
-                "trained": info.n_ctx,
-            }
         with self._lock:
-            return encode(self._tokenizer(folder), inputs, **limits)
+            if info is None:
+                return encode(self._tokenizer(folder), inputs)
+            return encode_inputs(self._tokenizer(folder), load_processor(folder), info, inputs)
+
+    def ask_tokenizer(self, ref: ModelRef, question: Callable[[Any, Path], Answer]) -> Answer:
+        """What `question(tokenizer, folder)` gives, while nobody else encodes. Raises ModelError, also without one."""
+        record = self._record(ref)
+        folder = Path(record["tokenizer"]) if record else self._found(ref)
+        with self._lock:
+            tokenizer = self._tokenizer(folder)
+            if tokenizer is None:
+                raise no_tokenizer(ref)
+            return question(tokenizer, folder)
+
+    def _found(self, ref: ModelRef) -> Path:
+        """The folder with the tokenizer of a model that was never opened."""
+        found = resolve(ref, self._settings, _not_here(ref))
+        return found.tokenizer or found.folder
 
     def _tokenizer(self, folder: Path) -> Any:
         """The tokenizer of a folder, loaded again when that has changed. Hold the lock: encoding is not reentrant."""
         identity = folder_identity(folder)
         kept = self._tokenizers.get(folder)
         if kept is None or kept[0] != identity:
-            self._tokenizers[folder] = kept = (identity, load_tokenizer(folder))
+            self._tokenizers[folder] = kept = (identity, find_tokenizer(folder))
         return kept[1]
+
+
+def no_tokenizer(ref: ModelRef) -> ModelError:
+    """The refusal of a question about the tokenizer of a model that has none."""
+    return ModelError(f"{ref} came without a tokenizer.", "Name a folder that has one, as MODEL?tokenizer=FOLDER.")
 
 
 def _not_here(ref: ModelRef) -> Any:

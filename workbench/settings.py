@@ -20,6 +20,7 @@ VARIABLES = {
     "workspace_dir": "WORKBENCH_WORKSPACE",
     "assets_dir": "WORKBENCH_ASSETS",
     "device": "WORKBENCH_DEVICE",
+    "allow_pickle": "WORKBENCH_ALLOW_PICKLE",
     "host": "WORKBENCH_HOST",
     "port": "WORKBENCH_PORT",
     "token": "WORKBENCH_TOKEN",
@@ -42,14 +43,15 @@ class Settings(Spec):
 
     cache_dir holds fetched models, workspace_dir the store, results and jobs, assets_dir the shipped files.
     store_limit_bytes: what captured activations may take on disk. budget_bytes: memory that one forward pass may use
-    for the rows of a sweep. Sizes may be written as "20 GB". token: demanded of every request when the host is not
-    local.
+    for the rows of a sweep. Sizes may be written as "20 GB". allow_pickle: pickled weights are read, by PyTorch's
+    weights-only reader. token: demanded of every request when the host is not local.
     """
 
     cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir(APP)))
     workspace_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir(APP)) / "workspace")
     assets_dir: Path = Field(default_factory=_assets)
     device: str = "auto"
+    allow_pickle: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8050, ge=0, le=65535)
     token: str | None = Field(default=None, repr=False)

@@ -42,10 +42,18 @@ class State(Spec):
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
     top_k: int = Field(default=10, ge=1, le=1000)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    # the prompt's continuation: how many tokens, greedy or drawn, which one is open
+    steps: int = Field(default=0, ge=0, le=200)
+    sampled: bool = False
+    seed: int = Field(default=0, ge=0)
+    chosen: int | None = Field(default=None, ge=0)
+    # tokenizer: what is looked up, as text:… or ids:…
+    lookup: str = ""
     # ablation: edits as kind:part, joined by ';'
     edits: str = ""
     kind: str = "zero"
     over: str = "head"
+    site: str = "z"
     metric: str = "logit_diff"
     where: int | None = Field(default=None, ge=0)
     within: int | None = Field(default=None, ge=0)

@@ -28,7 +28,7 @@ from workbench.engines.runner import partial_path
 from workbench.grids import StoredGrids
 from workbench.job_table import KEPT_ROWS, TABLE, JobTable
 from workbench.jobs import Job, NewJob
-from workbench.known import KnownModels
+from workbench.known import Answer, KnownModels
 from workbench.requests import CaptureRequest, ExperimentRequest, Request
 from workbench.results import ResultCard, Results
 from workbench.settings import Settings
@@ -159,6 +159,10 @@ class Workspace:
     def tokens(self, model: ModelRef | str, inputs: PromptSet) -> TokenBatch:
         """The prompts as the model will get them, without the model. Raises InputError, ModelError."""
         return self._known.tokens(ModelRef.model_validate(model), inputs)
+
+    def ask_tokenizer(self, model: ModelRef | str, question: Callable[[Any, Path], Answer]) -> Answer:
+        """What `question(tokenizer, folder)` gives for a model's tokenizer, without the model. Raises ModelError."""
+        return self._known.ask_tokenizer(ModelRef.model_validate(model), question)
 
     def capture(self, request: CaptureRequest) -> StoredActivations | None:
         """The captured activations; None where they are not there yet: submit the request.

@@ -6,6 +6,8 @@ metric before: with a metric that is high when the model does well, negative mea
 
 Heads are replaced at z, before the output projection, so its bias stays: it belongs to no head. `at` removes all named
 parts together and also compares distributions and attention; `over` removes parts one at a time and maps the effect.
+With `site` a sweep over heads acts on their queries, keys, values or patterns instead; keys and values belong to
+key/value heads, which several query heads may share: their maps have one column per key/value head.
 A layer is the writes of its attention and its MLP; a position is these two writes at that one position.
 
 Sources: Olsson et al. 2022, arXiv 2209.11895 (zero); Wang et al. 2022, arXiv 2211.00593 (mean); Chan et al. 2022
@@ -14,7 +16,6 @@ Sources: Olsson et al. 2022, arXiv 2209.11895 (zero); Wang et al. 2022, arXiv 22
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -28,10 +29,10 @@ from analyses.bench import Bench
 from analyses.experiment import Experiment
 from analyses.grid import Coord, Grid
 from analyses.metrics import METRICS, Metric, MetricName
-from analyses.phrases import listed, metric_in_words, part_in_words, prompts_in_words
+from analyses.parts import HeadSite, Over, dims_of, parts_of, sharing_in_words
+from analyses.phrases import HEAD_SITES, head_in_words, listed, metric_in_words, part_in_words, prompts_in_words
 from analyses.sweep import Measured, sweep
 from hooks.errors import SpecError
-from hooks.info import ModelInfo
 from hooks.interventions import Intervention, parse_intervention
 from hooks.interventions.mean import Mean
 from hooks.interventions.patch import Patch
@@ -42,15 +43,6 @@ from hooks.sites import Part, Site
 from hooks.spec import Spec
 from hooks.tokens import display
 
-Over = Literal["head", "mlp", "attn", "layer", "neuron", "position"]
-DIMS: dict[str, tuple[str, ...]] = {
-    "head": ("layer", "head"),
-    "mlp": ("layer",),
-    "attn": ("layer",),
-    "layer": ("layer",),
-    "neuron": ("layer", "unit"),
-    "position": ("layer", "pos"),
-}
 VERBS = {"zero": "Zero", "mean": "Mean-ablate", "resample": "Resample"}
 TOP = 10
 
@@ -58,13 +50,16 @@ TOP = 10
 class Params(Spec):
     """kind: what replaces the part. over: sweep parts of one sort, one at a time. at: remove these parts together.
 
-    at: part addresses, or interventions where parts are removed in different ways. layers: restrict a sweep.
+    site: where a sweep over heads replaces them; `k` and `v` have one part per key/value head. at: part addresses, or
+    interventions where parts are removed in different ways. layers: restrict a sweep.
     reference, mean_over: the input whose mean is taken, at each position apart ("prompts") or over all ("positions").
     source: the input that resampling copies from.
     """
 
     kind: Literal["zero", "mean", "resample"] = "zero"
     over: Over | None = None
+    # Not written where it is the usual one: experiments keep the id they had before sites could be chosen.
+    site: HeadSite = Field(default="z", exclude_if=lambda site: site == "z")
     at: tuple[Part | Intervention, ...] | None = None
     metric: MetricName = "logit_diff"
     layers: tuple[int, ...] | None = None
@@ -95,6 +90,8 @@ class Params(Spec):
             raise ValueError("give over or at, not both")
         if given.get("at") is None and given.get("over") is None:
             given["over"] = "head"
+        if given.get("site", "z") != "z" and given.get("over") != "head":
+            raise ValueError("site belongs to a sweep over heads; in at, write it in the part, such as L3.k[head=1]")
         return given
 
     def edit(self, part: Part | Intervention) -> Intervention:
@@ -104,25 +101,6 @@ class Params(Spec):
         if self.kind == "mean":
             return Mean(at=part, reference=self.reference, over=self.mean_over)
         return Zero(at=part) if self.kind == "zero" else Patch(at=part, source=self.source)
-
-
-def parts_of(
-    over: Over, info: ModelInfo, layers: tuple[int, ...], width: int
-) -> dict[tuple[int, ...], tuple[Part, ...]]:
-    """The parts that each cell of a sweep removes, by the cell's coordinates."""
-
-    def whole(layer: int, pos: int | None = None) -> tuple[Part, ...]:
-        return tuple(Part(Site(name, layer), pos=pos) for name in ("attn_out", "mlp_out"))
-
-    if over == "head":
-        return {(la, h): (Part(Site("z", la), head=h),) for la, h in product(layers, range(info.n_heads))}
-    if over == "neuron":
-        return {(la, u): (Part(Site("mlp_post", la), unit=u),) for la, u in product(layers, range(info.d_mlp))}
-    if over == "position":
-        return {(la, pos): whole(la, pos) for la, pos in product(layers, range(width))}
-    if over == "layer":
-        return {(la,): whole(la) for la in layers}
-    return {(la,): (Part(Site(f"{over}_out", la)),) for la in layers}
 
 
 def compute(params: Params, bench: Bench) -> Findings:
@@ -140,27 +118,29 @@ def _sweep(params: Params, bench: Bench) -> Findings:
         )
     if over == "position" and len(set(batch.lengths)) > 1:
         raise SpecError("a sweep over positions needs prompts of equal length.", "Use one prompt, or equal lengths.")
-    cells = parts_of(over, info, layers, min(batch.lengths))
+    cells = parts_of(over, info, layers, min(batch.lengths), params.site)
     coords: dict[str, tuple[Coord, ...]] = {
-        dim: tuple(dict.fromkeys(cell[axis] for cell in cells)) for axis, dim in enumerate(DIMS[over])
+        dim: tuple(dict.fromkeys(cell[axis] for cell in cells)) for axis, dim in enumerate(dims_of(over, params.site))
     }
+    shared = sharing_in_words(range(info.n_kv_heads), info) if "kv_head" in coords else ""
     worlds: list[World] = [tuple(params.edit(part) for part in parts) for parts in cells.values()]
     metrics = list(dict.fromkeys((METRICS[params.metric], METRICS["kl"])))
     say = f"ablating {len(worlds)} parts one at a time"
 
     def shown(measured: Measured) -> None:
-        grids = _effect_grids(params, metrics, measured, coords, over)
+        grids = _effect_grids(params, metrics, measured, coords, shared)
         bench.step(int(measured.done.sum()), len(worlds), say, grids[0])
 
     bench.step(0, len(worlds), say)
     measured = sweep(bench, "clean", worlds, metrics, on_chunk=shown)
-    return Findings(_effect_grids(params, metrics, measured, coords, over))
+    return Findings(_effect_grids(params, metrics, measured, coords, shared))
 
 
 def _effect_grids(
-    params: Params, metrics: list[Metric], measured: Measured, coords: dict[str, tuple[Coord, ...]], over: Over
+    params: Params, metrics: list[Metric], measured: Measured, coords: dict[str, tuple[Coord, ...]], shared: str
 ) -> tuple[Grid, ...]:
-    shape = tuple(len(coords[dim]) for dim in DIMS[over])
+    dims = tuple(coords)
+    shape = tuple(len(coords[dim]) for dim in dims)
 
     def mapped(m: int, minus: np.ndarray) -> np.ndarray:
         return (measured.cells[m] - minus[None]).T.reshape(-1, *shape)
@@ -169,15 +149,15 @@ def _effect_grids(
     done = np.broadcast_to(measured.done.reshape(shape), (n_prompts, *shape))
     valid = None if measured.done.all() else done
     metric, clean = metrics[0], measured.clean[0]
-    about = f"{metric.title} after removing the part, minus before"
+    about = f"{metric.title} after removing the part, minus before{shared}"
     grids = list(
-        averaged("effect", mapped(0, clean), DIMS[over], coords, metric.unit, baseline=0.0,
+        averaged("effect", mapped(0, clean), dims, coords, metric.unit, baseline=0.0,
                  about=about, per_prompt=params.per_prompt, valid=valid)
     )  # fmt: skip
     grids += averaged("metric_clean", clean, (), {}, metric.unit, about=f"{metric.title} of the clean run",
                       per_prompt=params.per_prompt)  # fmt: skip
     kl = next(m for m, item in enumerate(metrics) if item.name == "kl")
-    grids += averaged("kl", mapped(kl, np.zeros(n_prompts)), DIMS[over], coords, "nat", baseline=0.0,
+    grids += averaged("kl", mapped(kl, np.zeros(n_prompts)), dims, coords, "nat", baseline=0.0,
                       about="KL divergence of the ablated from the clean distribution", valid=valid)  # fmt: skip
     return tuple(grids)
 
@@ -195,7 +175,9 @@ def _together(params: Params, bench: Bench) -> Findings:
     clean, changed = bench.capture("clean", plan), bench.capture("clean", plan, world)
     bench.step(2, 3, "comparing distributions and attention")
     kl = next(m for m, item in enumerate(metrics) if item.name == "kl")
+    at = [edit.at for edit in world if edit.at.site.kind.head_axis == "kv_head"]
     about = f"{metric.title} after removing the parts together, minus before"
+    about += sharing_in_words(sorted({part.head for part in at if part.head is not None}), bench.model.info)
     grids = (
         *averaged("effect", measured.cells[0, 0] - measured.clean[0], (), {}, metric.unit, baseline=0.0,
                   about=about, per_prompt=params.per_prompt),
@@ -213,7 +195,7 @@ def _together(params: Params, bench: Bench) -> Findings:
 def _distributions(bench: Bench, clean: Tensor, changed: Tensor) -> tuple[Grid, Grid]:
     """Probabilities of the tokens that are among the top ten before or after, most probable before first."""
     batch = bench.batch("clean")
-    rows, last = torch.arange(len(batch)), torch.tensor(batch.positions["last"])
+    rows, last = torch.arange(len(batch)), torch.tensor(batch.answer_at)
     before, after = (x[rows, last].float().softmax(-1).double().mean(0) for x in (clean, changed))
     ids = torch.cat([before.topk(min(TOP, len(before))).indices, after.topk(min(TOP, len(after))).indices]).unique()
     ids = ids[before[ids].argsort(descending=True)]
@@ -239,13 +221,19 @@ def _pattern_shift(bench: Bench, clean: Any, changed: Any) -> Grid:
     return Grid("pattern_shift", values, ("layer", "head"), coords, "fraction", 0.0, about)
 
 
+def _every_head(site: HeadSite) -> str:
+    """What a sweep over heads replaces: "every head", "the keys of every key/value head" …"""
+    return "every head" if site == "z" else f"the {HEAD_SITES[site]} of every {head_in_words(Site(site, 0))}"
+
+
 def sentence(params: Params, experiment: Experiment) -> str:
     measure = f"on {prompts_in_words(experiment, 'clean')}; measure {metric_in_words(params.metric, experiment)}"
     if params.at is None:
         layers = "" if params.layers is None else f" of layers {listed(list(map(str, params.layers)))}"
-        names = {"head": "head", "mlp": "MLP", "attn": "attention block", "layer": "layer", "neuron": "neuron"}
-        thing = names.get(params.over or "head", "layer at each position")
-        return f"{VERBS[params.kind]} every {thing}{layers}, one at a time, {measure}."
+        names = {"mlp": "MLP", "attn": "attention block", "position": "layer at each position"}
+        over = params.over or "head"
+        each = _every_head(params.site) if over == "head" else f"every {names.get(over, over)}"
+        return f"{VERBS[params.kind]} {each}{layers}, one at a time, {measure}."
     by_kind: dict[str, list[str]] = {}
     for edit in (params.edit(item) for item in params.at):
         by_kind.setdefault("resample" if edit.kind == "patch" else edit.kind, []).append(part_in_words(edit.at))

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from analyses.analysis import normalised, sentence
+from analyses.experiment import Experiment
+from analyses.phrases import query_heads_in_words
 from hooks.errors import Cancelled, InputError, SiteMissing, SpecError
 from tests.analyses.conftest import PROMPTS
 from tests.hooks.test_tokens import BARE
@@ -159,3 +162,77 @@ def test_a_metric_without_answers_says_what_to_add(run):
     with pytest.raises(InputError, match="logit difference needs answers"):
         run("ablation", {}, inputs={"clean": {"prompts": ["Mary went"]}})
     run("ablation", {"metric": "kl"}, inputs={"clean": {"prompts": ["Mary went"]}})
+
+
+# -- key/value heads: four query heads over two of them
+
+
+@pytest.mark.parametrize("site", ["k", "v"])
+def test_c19_a_sweep_of_keys_or_values_has_one_column_per_key_value_head(run, site):
+    effect = run("ablation", {"site": site}).grid("effect")
+    assert effect.dims == ("layer", "kv_head") and effect.coords["kv_head"] == (0, 1)
+    assert "key/value head 0 serves query heads 0–1 and key/value head 1 serves query heads 2–3" in effect.about
+    assert run("ablation", {"site": site}).grid("kl").dims == ("layer", "kv_head")
+
+
+def test_c19_values_of_zero_take_out_exactly_the_query_heads_that_share_them(run):
+    swept = run("ablation", {"site": "v"}).grid("effect").values
+    for layer in range(3):
+        for kv_head in range(2):
+            group = [f"L{layer}.z[head={2 * kv_head + member}]" for member in range(2)]
+            both = run("ablation", {"at": group}).grid("effect").values
+            assert swept[layer, kv_head] == pytest.approx(both, abs=2e-5)
+
+
+def test_c19_keys_of_zero_spread_the_attention_of_their_group_evenly_and_leave_the_others(run, model):
+    shift = run("ablation", {"at": ["L1.k[head=1]"]}, prompts=PROMPTS[:1])
+    moved = shift.grid("pattern_shift").values
+    assert not moved[0].any() and not moved[1, :2].any() and moved[1, 2:].all()
+    assert "key/value head 1 serves query heads 2–3" in shift.grid("effect").about
+
+
+@pytest.mark.parametrize("site", ["q", "pattern"])
+def test_queries_and_patterns_are_swept_by_query_head(run, site):
+    assert run("ablation", {"site": site}).grid("effect").dims == ("layer", "head")
+    if site == "pattern":  # no attention at all moves no value: the same as z of zero
+        assert run("ablation", {"site": site}).grid("effect").values == pytest.approx(
+            run("ablation", {}).grid("effect").values, abs=2e-5
+        )
+
+
+def test_a_site_needs_a_sweep_over_heads(run):
+    for params in ({"site": "k", "over": "mlp"}, {"site": "v", "at": ["L0.z"]}):
+        with pytest.raises(SpecError, match="sweep over heads"):
+            run("ablation", params)
+
+
+def experiment(**params):
+    clean = {"prompts": ["a"], "answers": [" Mary"], "foils": [" John"]}
+    spec = {"model": "tiny", "inputs": {"clean": clean}, "analysis": "ablation", "params": params}
+    return normalised(Experiment.model_validate(spec))
+
+
+def test_the_usual_site_changes_no_identity_and_another_does():
+    assert experiment().id == experiment(site="z").id != experiment(site="v").id
+    assert "site" not in experiment().params and experiment(site="v").params["site"] == "v"
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({}, "Zero every head, one at a time"),
+        ({"site": "k"}, "Zero the keys of every key/value head, one at a time"),
+        ({"site": "q", "kind": "mean"}, "Mean-ablate the queries of every head, one at a time"),
+        ({"over": "position"}, "Zero every layer at each position, one at a time"),
+        ({"at": ["L1.v[head=1]", "L0.q[head=3]"]}, "Zero values of key/value head 1.1 and queries of head 0.3 on"),
+        ({"at": ["L1.k[head=0,pos=2]"]}, "Zero keys of key/value head 1.0 at position 2 on"),
+        ({"at": ["L1.k"]}, "Zero keys of all heads of layer 1 on"),
+    ],
+)
+def test_an_ablation_says_whether_it_acts_on_query_heads_or_key_value_heads(params, words):
+    assert sentence(experiment(**params)).startswith(words)
+
+
+def test_a_key_value_head_names_the_query_heads_that_read_it():
+    assert query_heads_in_words(1, 3) == "query heads 3–5"
+    assert query_heads_in_words(4, 1) == "query head 4"

@@ -174,6 +174,19 @@ def test_ablating_from_the_head_puts_it_in_the_tray_and_opens_the_difference(pag
     assert any(values) and min(values) < 0 < max(values)
 
 
+def test_positions_alone_stand_beside_the_attention_that_the_head_has(page: Page, app_url: str) -> None:
+    page.goto(address(app_url, prompt=REPEATED, layer=0, head=1))
+    ready(page)
+    before = page.evaluate("() => [...window.wbAttention.view.values]")
+    page.locator("#attn-tab-positions").click()
+    expect(page.locator("#attn-share")).to_contain_text("is what positions alone give")
+    page.wait_for_function("() => document.querySelector('#attn-curve .js-plotly-plot .scatterlayer')")
+    after = page.evaluate("() => [...window.wbAttention.view.values]")
+    assert len(after) == len(before) and after != before
+    page.locator("#attn-tab-pattern").click()
+    expect(page.locator("#attn-share")).to_have_count(0)
+
+
 def test_a_prompt_of_markup_shows_literally_everywhere(page: Page, app_url: str) -> None:
     page.goto(address(app_url, prompt=HOSTILE, layer=0, head=0))
     ready(page)

@@ -6,7 +6,23 @@ import json
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    ViTConfig,
+    ViTForImageClassification,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
 
 from hooks.errors import ModelError
 from hooks.loading import hash_state, load, pick_device
@@ -56,11 +72,116 @@ def test_a_damaged_gguf_is_named(tmp_path):
         load(tmp_path / "other.gguf")
 
 
-def test_c24_an_encoder_is_refused_with_a_sentence(tmp_path):
-    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=32)
-    BertModel(config).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="BertModel is not a decoder language model"):
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+T5 = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 32}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: BertForMaskedLM(BertConfig(vocab_size=32, **SMALL)),
+        lambda: BertForSequenceClassification(BertConfig(vocab_size=32, num_labels=3, **SMALL)),
+        lambda: BertModel(BertConfig(vocab_size=32, **SMALL)),
+        lambda: T5ForConditionalGeneration(T5Config(**T5)),
+        lambda: ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, **SMALL)),
+    ],
+    ids=["masked", "classifier", "bare encoder", "encoder-decoder", "vision"],
+)
+def test_c24_each_kind_of_model_opens_as_the_class_that_saved_it(tmp_path, model):
+    saved = model()
+    saved.save_pretrained(tmp_path)
+    loaded = load(tmp_path, device="cpu")
+    assert type(loaded.model) is type(saved) and loaded.tokenizer is None and loaded.warnings == ()
+    assert loaded.model.config._attn_implementation == "eager" and not loaded.model.training
+    theirs = loaded.model.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in saved.state_dict().items())
+
+
+@pytest.mark.parametrize("named", [["MyOwnModel"], ["PreTrainedModel"], ["AutoConfig"], [], None])
+def test_a_class_that_transformers_does_not_ship_is_not_asked_for(tmp_path, named):
+    tiny().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architectures"] = named
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert type(load(tmp_path, device="cpu").model) is LlamaForCausalLM
+
+
+def test_an_image_model_brings_its_processor(tmp_path):
+    ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, **SMALL)).save_pretrained(tmp_path)
+    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    pixels = load(tmp_path, device="cpu").processor(Image.new("RGB", (20, 10)), return_tensors="pt")["pixel_values"]
+    assert pixels.shape == (1, 3, 8, 8)
+
+
+def test_a_sound_model_brings_its_feature_extractor(tmp_path):
+    config = WhisperConfig(
+        vocab_size=8, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, num_mel_bins=8, max_source_positions=20,
+        max_target_positions=20, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    WhisperForConditionalGeneration(config).save_pretrained(tmp_path)
+    WhisperFeatureExtractor(feature_size=8).save_pretrained(tmp_path)
+    assert load(tmp_path, device="cpu").processor.feature_size == 8
+
+
+def test_weights_that_the_checkpoint_lacks_are_said_to_be_random(tmp_path):
+    model = BertForSequenceClassification(BertConfig(vocab_size=32, **SMALL))
+    model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["classifier.weight"]
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    assert load(tmp_path, device="cpu").warnings == ("not in the checkpoint, so random: classifier.weight",)
+
+
+def test_shards_are_read_and_hashed_together_and_a_missing_one_is_named(tmp_path):
+    model = tiny()
+    model.save_pretrained(tmp_path, max_shard_size="4KB")
+    shards = sorted(tmp_path.glob("*.safetensors"))
+    assert len(shards) > 1
+    loaded = load(tmp_path, device="cpu")
+    assert hash_state(loaded.model.state_dict().items()) == hash_state(model.state_dict().items())
+    data = bytearray(shards[-1].read_bytes())
+    data[-1] ^= 1
+    shards[-1].write_bytes(data)
+    assert load(tmp_path, device="cpu").hash != loaded.hash
+    shards[-1].unlink()
+    with pytest.raises(ModelError, match=f"1 of its {len(shards)} weight files are missing .{shards[-1].name}"):
+        load(tmp_path, device="cpu")
+
+
+def test_c45_the_flag_opens_pickled_weights_but_runs_no_code(tmp_path):
+    model, marker = tiny(), tmp_path / "ran"
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    loaded = load(tmp_path, device="cpu", allow_pickle=True)
+    assert hash_state(loaded.model.state_dict().items()) == hash_state(model.state_dict().items())
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    torch.save({"weight": Payload()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot be opened"):
+        load(tmp_path, device="cpu", allow_pickle=True)
+    assert not marker.exists()
+
+
+def test_an_adapter_alone_is_told_from_a_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="is an adapter, not a model") as caught:
         load(tmp_path)
+    assert "BASE+" in caught.value.hint
+
+
+def test_spreading_over_gpus_needs_several(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ModelError, match="over several GPUs, and there are 1 here"):
+        load(tmp_path, device="auto-map")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("hooks.loading.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="needs accelerate"):
+        load(tmp_path, device="auto-map")
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", "/nowhere/model", "a/b/c"])

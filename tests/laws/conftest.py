@@ -8,35 +8,13 @@ from functools import lru_cache
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from hooks.architectures.base import Architecture
-from hooks.discover import discover
 from hooks.model import Instrumented, instrument
 from hooks.prompts import IdsPrompt, PromptSet
+from hooks.tiny import build, variants
 from hooks.tokens import TokenBatch
 
-VARIANTS = {
-    name: (architecture.family, dict(tiny))
-    for architecture in discover("hooks.architectures", "ARCHITECTURE", Architecture)
-    for name, tiny in architecture.tiny.items()
-}
-
-
-def build(variant: str, seed: int = 0) -> nn.Module:
-    """A random model of the variant. Weights are large, so that wrong wiring shows as errors of 1 and more."""
-    family, tiny = VARIANTS[variant]
-    torch.manual_seed(seed)
-    config = AutoConfig.for_model(family, **tiny)
-    config.bos_token_id, config.eos_token_id, config.pad_token_id = 0, 1, None
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
-                parameter.normal_(0.0, 0.2)
-            else:
-                parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
+VARIANTS = variants()
 
 
 @lru_cache(maxsize=len(VARIANTS))

@@ -33,7 +33,7 @@ from workbench.urls import State
 from workbench.workspace import Workspace
 
 PROMPT, ANSWER, FOIL = "When Mary and John went to", "!", "?"
-INFO = {"n_layers": 2, "n_heads": 4, "d_mlp": 48}
+INFO = {"n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_mlp": 48}
 EDIT = "zero:L0.z[head=1]"
 
 
@@ -67,7 +67,7 @@ def test_a_tray_with_two_kinds_replaces_each_part_in_its_own_way(state: Callable
     zero, mean = asked.params["at"]
     assert (zero["kind"], zero["at"]) == ("zero", "L0.z[head=1]")
     assert (mean["kind"], mean["at"], mean["over"]) == ("mean", "L1.mlp_out", "positions")
-    assert "mean-ablate MLP 1" in heading(given)
+    assert "mean-ablate MLP 1" in heading(given, INFO)
 
 
 def test_a_mean_over_one_prompt_is_taken_over_its_positions(state: Callable[..., State]) -> None:
@@ -76,17 +76,19 @@ def test_a_mean_over_one_prompt_is_taken_over_its_positions(state: Callable[...,
     assert asks.sweep_experiment(given).params["mean_over"] == "positions"
 
 
-@pytest.mark.parametrize("over", asks.SWEEPS)
+@pytest.mark.parametrize(
+    ("over", "site"), [*((over, "z") for over in asks.SWEEPS), ("head", "q"), ("head", "k"), ("head", "v")]
+)
 def test_a_cell_stands_for_the_parts_that_the_sweep_removes(
-    over: str, state: Callable[..., State], opened: Workspace
+    over: str, site: str, state: Callable[..., State], opened: Workspace
 ) -> None:
     summary = opened.summary(state().model)
     assert summary is not None
     info = ModelInfo.model_validate(summary["info"])
-    coords = asks.sweep_coords(state(over=over, within=1), summary["info"], 5)
-    cells = parts_of(over, info, tuple(coords["layer"]), 5)  # type: ignore[arg-type]
+    coords = asks.sweep_coords(state(over=over, within=1, site=site), summary["info"], 5)
+    cells = parts_of(over, info, tuple(coords["layer"]), 5, site)  # type: ignore[arg-type]
     for cell, parts in cells.items():
-        assert asks.parts_at(over, dict(zip(coords, cell, strict=True))) == parts
+        assert asks.parts_at(over, dict(zip(coords, cell, strict=True)), site=site) == parts
     assert len(cells) == int(np.prod([len(labels) for labels in coords.values()]))
 
 
@@ -160,6 +162,51 @@ def test_the_picker_offers_every_head_block_and_layer_as_parts_that_parse() -> N
         for text in target.format(layer=1, head=spec["colKeys"][1][col]).split(";"):
             Part.parse(text)
     assert json.loads(json.dumps(spec)) == spec
+
+
+@pytest.mark.parametrize(("site", "word"), [("k", "keys"), ("v", "values")])
+def test_c19_the_picker_offers_keys_and_values_by_key_value_head_and_names_its_query_heads(
+    site: str, word: str
+) -> None:
+    spec = picker_spec(INFO, asks.Selection((), "zero", None, site))
+    assert spec["cols"] == ["0", "1", "attn", "MLP", "layer"] and spec["gap"] == 2
+    assert (spec["colName"], spec["colDim"]) == ("key/value head", "kv_head")
+    at = {"layer": 1, "kv_head": 1}
+    assert spec["target"][1].format(**at) == f"L1.{site}[head=1]"
+    assert spec["name"][1].format(**at) == f"{word} of key/value head 1.1 (query heads 2–3)"
+    assert [text.format(layer=1) for text in spec["target"][2:]] == [
+        "L1.attn_out",
+        "L1.mlp_out",
+        "L1.attn_out;L1.mlp_out",
+    ]
+
+
+def test_c19_a_sweep_of_values_draws_and_lists_key_value_heads(opened: Workspace, state: Callable[..., State]) -> None:
+    given = state(over="head", site="v")
+    before = watch_sweep(opened, given, "s")
+    assert "4 parts, each ablated alone" in text_of(before.content)  # two layers of two
+    opened.wait(start_sweep(opened, given, "s").id)
+    after = watch_sweep(opened, given, "s")
+    result = opened.result(before.job)
+    assert result is not None and result.grid("effect").dims == ("layer", "kv_head")
+    (drawn,) = data_of(after.content, "data-cells")
+    spec = json.loads(drawn)
+    assert spec["colName"] == "key/value head" and spec["cols"] == ["0", "1"]
+    assert spec["name"][1].format(layer=0, kv_head=1) == "values of key/value head 0.1 (query heads 2–3)"
+    assert set(data_of(after.content, "data-abl-toggle")) == {f"L{at}.v[head={j}]" for at in range(2) for j in range(2)}
+    assert "values of key/value head 1.0 (query heads 0–1)" in text_of(after.content)
+
+
+def test_c19_the_sentence_of_a_key_value_head_says_which_query_heads_read_it(state: Callable[..., State]) -> None:
+    words = heading(state(edits="zero:L1.k[head=1];zero:L0.v[head=1]"), INFO)
+    assert "keys of key/value head 1.1" in words and "values of key/value head 0.1" in words
+    assert words.count("Key/value head 1 is read by query heads 2–3.") == 1
+
+
+def test_an_unknown_site_from_an_address_is_the_output(state: Callable[..., State]) -> None:
+    assert asks.sweep_experiment(state(site="luck")).id == asks.sweep_experiment(state()).id
+    assert asks.sweep_experiment(state(site="k")).params["site"] == "k"
+    assert "site" not in asks.sweep_experiment(state(site="k", over="mlp")).params
 
 
 def test_positions_are_offered_as_the_tokens_that_are_fed(opened: Workspace, state: Callable[..., State]) -> None:

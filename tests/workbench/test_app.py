@@ -132,6 +132,17 @@ def test_the_tray_describes_edits_in_words_and_survives_a_bad_one() -> None:
     assert "burn:L3.z" in text(rows[3])
 
 
+def test_c19_the_tray_says_which_query_heads_a_key_value_head_serves() -> None:
+    edits = "zero:L3.k[head=1];mean:L3.v[head=2,pos=4];zero:L3.q[head=5];zero:L2.pattern[head=1]"
+    assert [text(row) for row in tray.rows(edits, 3)] == [
+        "L3 keys, key/value head 1 (query heads 3–5) zero",
+        "L3 values, key/value head 2 (query heads 6–8) at 4 mean",
+        "L3 queries h5 zero",
+        "L2 pattern h1 zero",
+    ]
+    assert text(tray.rows("zero:L3.k[head=1]")[0]) == "L3 keys, key/value head 1 zero"
+
+
 def test_jobs_of_others_cannot_be_cancelled_from_here(workspace: Workspace, tiny_folder: Path) -> None:
     job = workspace.submit(OpenRequest(model=str(tiny_folder)), session="mine")  # type: ignore[arg-type]
     running = job.model_copy(

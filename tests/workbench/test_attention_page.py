@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from workbench.parts import attention_data as data
 from workbench.parts import attention_routes
 from workbench.parts.attention_head import head_panel
 from workbench.parts.attention_overview import FIRST, watch
-from workbench.requests import CaptureRequest
+from workbench.requests import CaptureRequest, ExperimentRequest
 from workbench.urls import State
 from workbench.workspace import Workspace
 
@@ -65,6 +66,17 @@ def text_of(component: Any) -> str:
     return " ".join(
         filter(None, (getattr(component, "label", "") or "", text_of(getattr(component, "children", None))))
     )
+
+
+def graph_in(component: Any, id: str) -> Any:
+    """The figure of the graph called `id` in a component tree."""
+    children = component if isinstance(component, list) else getattr(component, "children", None)
+    if getattr(component, "id", None) == id:
+        return component.figure
+    found = (
+        graph_in(child, id) for child in (children if isinstance(children, list) else [children]) if child is not None
+    )
+    return next((figure for figure in found if figure is not None), None)
 
 
 def tiles(answer: bytes) -> tuple[dict[str, Any], np.ndarray]:
@@ -191,6 +203,55 @@ def test_an_edit_changes_nothing_before_it(opened: Workspace, state: State) -> N
     panel = head_panel(opened, changed, "light", "")
     assert panel.figure is not None and not np.array(panel.figure.data[0].z).any()
     assert panel.top == ()
+
+
+def positions_panel(workspace: Workspace, state: State, **fields: Any) -> tuple[Any, Any]:
+    """The panel of positions alone, and the result behind it."""
+    shown = state.model_copy(update={"tab": "positions", **fields})
+    (request,) = data.needed(shown, 1)
+    assert isinstance(request, ExperimentRequest)
+    assert workspace.wait(workspace.submit(request).id).state == "done"
+    return head_panel(workspace, shown, "light", ""), workspace.result(request.id)
+
+
+def test_positions_alone_are_drawn_with_the_real_pattern_beside_them_in_the_same_colours(
+    opened: Workspace, state: State
+) -> None:
+    panel, result = positions_panel(opened, state)
+    alone = result.grid("position_pattern").select(layer=1, head=2)
+    np.testing.assert_array_equal(panel.figure.data[0].z, alone.values)
+    real = graph_in(panel.beside, "attn-real")
+    np.testing.assert_allclose(real.data[0].z, direct(state, "L1.pattern")["L1.pattern"][2], atol=1e-6)
+    for side in (panel.figure, real):
+        assert (side.data[0].zmin, side.data[0].zmax) == (0.0, 1.0)
+    assert real.data[0].colorscale == panel.figure.data[0].colorscale
+    assert not panel.edited and not data.VIEWS["positions"].averages
+
+
+def test_positions_alone_say_how_they_were_found_and_how_much_they_give(opened: Workspace, state: State) -> None:
+    panel, result = positions_panel(opened, state)
+    assert "An estimate" in panel.meaning and "rotated" in panel.meaning
+    shares = [float(result.grid(name).select(layer=1, head=2).values) for name in ("explained", "explained_uniform")]
+    assert [float(word) for word in re.findall(r"\d\.\d+", text_of(panel.beside))] == pytest.approx(shares, abs=5e-4)
+
+
+def test_one_token_has_no_share_to_give(opened: Workspace, state: State) -> None:
+    panel, _ = positions_panel(opened, state, prompt="a")
+    assert "nothing to explain" in text_of(panel.beside)
+
+
+def test_positions_alone_keep_their_room_while_they_are_awaited(opened: Workspace, state: State) -> None:
+    fresh = state.model_copy(update={"tab": "positions", "prompt": "The mat sat"})
+    before = head_panel(opened, fresh, "light", "")
+    assert before.figure is None and "The attention it has" in text_of(before.beside)
+    assert head_panel(opened, state, "light", "").beside is None
+
+
+def test_saving_positions_keeps_what_is_shown_of_one_head(state: State) -> None:
+    shown = data.export_of(state.model_copy(update={"tab": "positions"}), 1, 2).experiment
+    assert shown.analysis == "position_patterns"
+    assert (shown.params["layers"], shown.params["heads"]) == ([1], [2])
+    assert data.export_of(state, 1, 2).experiment.analysis == "attention_patterns"
 
 
 @pytest.mark.parametrize(("average", "words"), [("layer", "mean of 4 heads"), ("all", "all 8 heads")])

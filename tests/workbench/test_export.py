@@ -310,3 +310,13 @@ def test_an_unknown_form_and_a_form_of_circuits_are_refused() -> None:
 
 def test_every_form_has_words_for_a_menu_and_a_media_type() -> None:
     assert all(form.title and "/" in form.media and form.suffix for form in FORMS.values())
+
+
+def test_further_labels_stand_beside_each_cell_or_along_the_last_axis() -> None:
+    values, coords = np.arange(4).reshape(2, 2), {"step": (0, 1), "rank": (0, 1)}
+    cells = Grid("prob", values, ("step", "rank"), {**coords, "token": ("a", "b", "c", "=d")}, "prob")
+    assert csv_form.grid_csv(cells).splitlines() == [
+        "step,rank,token,value", "0,0,a,0.0", "0,1,b,1.0", "1,0,c,2.0", "1,1,'=d,3.0"
+    ]  # fmt: skip
+    shared = Grid("prob", values, ("step", "rank"), {**coords, "token": ("a", "b")}, "prob")
+    assert [row["token"] for row in shared.records()] == ["a", "b", "a", "b"]

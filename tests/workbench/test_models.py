@@ -10,14 +10,33 @@ import zipfile
 from pathlib import Path
 
 import gguf
+import httpx2
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
-from hooks.errors import ModelError, StoreError
-from workbench import models
+from analyses.experiment import Experiment, parse_experiment
+from hooks.errors import ModelError, SpecError, StoreError
+from hooks.prompts import PromptSet
+from hooks.reference import ModelRef
+from workbench import api, models
+from workbench.cli import app
+from workbench.engines.opened import OpenModels
+from workbench.known import KnownModels
 from workbench.models import aliases, convert, fetch, open_named, resolve
 from workbench.models.aliases import Alias, Package
 from workbench.settings import Settings
@@ -259,9 +278,188 @@ def test_a_misspelt_alias_is_told_the_right_one(settings: Settings, registry: Pa
     assert "unknown model 'smolm2-135m'" in error.message and "Did you mean smollm2-135m?" in error.hint
 
 
-def test_an_adapter_is_refused_by_name(settings: Settings) -> None:
-    error = refused("smollm2-135m+some/adapter", settings)
-    assert "adapters are not supported" in error.message and "smollm2-135m" in error.hint
+def save_lora(folder: Path, base: Path) -> Path:
+    """A LoRA adapter of the model in `base` whose product is not zero."""
+    torch.manual_seed(0)
+    config = LoraConfig(r=2, target_modules=["q_proj", "o_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("base_name", ["folder", "gguf"])
+def test_an_adapter_after_a_plus_is_put_on_its_base(
+    base_name: str, tiny_folder: Path, tmp_path: Path, settings: Settings
+) -> None:
+    base = tiny_folder if base_name == "folder" else write_gguf(tmp_path / "tiny.gguf")
+    lora = save_lora(tmp_path / "lora", resolve(str(base), settings).folder)
+    plain, adapted = open_named(str(base), settings), open_named(f"{base}+{lora}", settings)
+    assert adapted.proof.exact and adapted.proof.parity == 0.0
+    assert adapted.hash != plain.hash and adapted.source == f"{plain.source} + adapter lora, merged"
+    assert adapted.name == f"{base}+{lora}"
+
+
+def test_the_last_plus_separates_and_a_folder_with_a_plus_is_a_folder(
+    tiny_folder: Path, tmp_path: Path, settings: Settings
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "c++")
+    lora = save_lora(tmp_path / "lora", tiny_folder)
+    assert resolve(str(tmp_path / "c++"), settings).adapter is None
+    found = resolve(f"{tmp_path}/c+++{lora}", settings)
+    assert (found.folder, found.adapter) == ((tmp_path / "c++").resolve(), lora.resolve())
+
+
+def test_a_model_with_an_adapter_is_opened_again_when_the_adapter_changed(
+    tiny_folder: Path, tmp_path: Path, settings: Settings
+) -> None:
+    lora = save_lora(tmp_path / "lora", tiny_folder)
+    known = KnownModels(settings)
+    opened, ref = OpenModels(settings, known), ModelRef(name=f"{tiny_folder}+{lora}")
+    first, _ = opened.get(ref, print)
+    assert known.summary(ref) is not None and opened.get(ref, print)[1]
+    config = json.loads((lora / "adapter_config.json").read_text())
+    (lora / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 32}))
+    assert known.summary(ref) is None
+    second, was_open = opened.get(ref, print)
+    assert not was_open and second.hash != first.hash
+
+
+@pytest.mark.parametrize(
+    ("adapter", "words"),
+    [("", "there is no adapter ''"), ("/nowhere", "there is no adapter"), ("../..", "is not an adapter")],
+)
+def test_what_is_no_adapter_is_refused(adapter: str, words: str, tiny_folder: Path, settings: Settings) -> None:
+    assert words in refused(f"{tiny_folder}+{adapter}", settings).message
+
+
+def test_one_model_in_two_number_types_is_two_models(tiny_folder: Path, settings: Settings) -> None:
+    known = KnownModels(settings)
+    models = OpenModels(settings, known)
+    full, half = ModelRef(name=str(tiny_folder)), ModelRef(name=str(tiny_folder), dtype="bfloat16")
+    assert models.get(full, print)[0].info.dtype == "float32"
+    assert models.get(half, print)[0].info.dtype == "bfloat16"
+    assert models.get(full, print)[1]
+    (summary, other) = (known.summary(half), known.summary(full))
+    assert summary is not None and other is not None
+    assert "bfloat16 on a CPU" in summary["warnings"][0] and other["warnings"] == []
+
+
+def test_pickled_weights_open_where_the_settings_allow_it(
+    tiny_folder: Path, tmp_path: Path, settings: Settings
+) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_folder, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(load_file(tiny_folder / "model.safetensors"), folder / "pytorch_model.bin")
+    assert "--allow-pickle-weights-only" in refused(str(folder), settings).hint
+    assert open_named(str(folder), settings.model_copy(update={"allow_pickle": True})).proof.exact
+
+
+def test_a_companion_tokenizer_is_what_prompts_are_read_with(
+    tiny_folder: Path, tmp_path: Path, settings: Settings
+) -> None:
+    whole_words = Tokenizer(WordLevel({"?": 0, "hello": 7}, unk_token="?"))
+    PreTrainedTokenizerFast(tokenizer_object=whole_words, unk_token="?").save_pretrained(tmp_path / "other")
+    ref = ModelRef(name=str(tiny_folder), tokenizer=str(tmp_path / "other"))
+    inputs, known = PromptSet(prompts=("hello",)), KnownModels(settings)
+    assert known.tokens(ref, inputs).ids.tolist() == [[7]]
+    model, _ = OpenModels(settings, known).get(ref, print)
+    assert "disagrees with the companion" in model.warnings[0]
+    assert known.tokens(ref, inputs).ids.tolist() == model.tokens(inputs).ids.tolist() == [[7]]
+    assert "there is no folder" in refused(f"{tiny_folder}?tokenizer=/nowhere", settings).message
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        ModelRef(name="toy"),
+        ModelRef(name="owner/model", revision="v2"),
+        ModelRef(name="toy", dtype="bfloat16"),
+        ModelRef(name="toy", tokenizer="a folder/with & and ?"),
+        ModelRef(name="owner/model", revision="v2", dtype="auto", tokenizer="folder"),
+        ModelRef(name="/what?/is this"),
+    ],
+    ids=str,
+)
+def test_a_reference_survives_being_written_as_text_and_as_json(ref: ModelRef) -> None:
+    assert ModelRef.model_validate(str(ref)) == ref
+    assert str(ModelRef(name=str(ref))) == str(ref)
+    assert ModelRef.model_validate_json(ref.model_dump_json()) == ref
+
+
+def test_an_experiment_that_names_no_number_type_keeps_its_id() -> None:
+    plain = Experiment(model="toy", analysis="next_token")
+    assert plain.to_json()["model"] == {"name": "toy", "revision": None}
+    half = parse_experiment(
+        json.dumps({"model": {"name": "toy", "dtype": "bfloat16"}, "analysis": "next_token"}),
+    )
+    assert half.to_json()["model"]["dtype"] == "bfloat16" and half.id != plain.id
+    with pytest.raises(SpecError, match="dtype"):
+        parse_experiment('{"model": {"name": "toy", "dtype": "int3"}, "analysis": "next_token"}')
+
+
+def response(status: int) -> httpx2.Response:
+    return httpx2.Response(status, request=httpx2.Request("GET", "https://hub.test"))
+
+
+@pytest.mark.parametrize(
+    ("error", "token", "words", "hint"),
+    [
+        (GatedRepoError("no", response=response(403)), "", "is gated or private, and no HF_TOKEN is set", "licence"),
+        (GatedRepoError("no", response=response(403)), "t", "the token in HF_TOKEN has not been granted", "licence"),
+        (HfHubHTTPError("no", response=response(401)), "", "is gated or private", "set HF_TOKEN"),
+        (RepositoryNotFoundError("no", response=response(404)), "", "the hub has no model 'owner/model'", "HF_TOKEN"),
+        (RevisionNotFoundError("no", response=response(404)), "", "has no revision 'v9'", "commit"),
+        (HfHubHTTPError("busy", response=response(503)), "", "the hub refused owner/model@v9: busy", "later"),
+        (LocalEntryNotFoundError("offline"), "", "the hub cannot be reached", "local folder"),
+        (OfflineModeIsEnabled("offline"), "", "the hub cannot be reached", "HF_HUB_OFFLINE"),
+    ],
+    ids=["gated", "not granted", "unauthorised", "unknown", "revision", "busy", "unreachable", "offline"],
+)
+def test_what_the_hub_refuses_is_said_with_the_way_out(
+    error: Exception, token: str, words: str, hint: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(name: str, *, local_files_only: bool = False, **options: object) -> str:
+        raise LocalEntryNotFoundError("not here") if local_files_only else error
+
+    monkeypatch.setattr("hooks.hub.snapshot_download", download)
+    monkeypatch.setenv("HF_TOKEN", token)
+    caught = refused("owner/model@v9", settings)
+    assert words in caught.message and hint in caught.hint
+
+
+def test_a_hub_name_is_fetched_with_its_revision_and_never_its_pickles(
+    tiny_folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, object, object]] = []
+
+    def download(name: str, *, revision: str | None, allow_patterns: list[str], **options: object) -> str:
+        asked.append((name, revision, allow_patterns))
+        return str(tiny_folder)
+
+    monkeypatch.setattr("hooks.hub.snapshot_download", download)
+    found = resolve("owner/model@v2", settings)
+    assert found.source == "hub owner/model@v2" and found.folder == tiny_folder.resolve()
+    ((name, revision, patterns),) = asked
+    assert (name, revision) == ("owner/model", "v2")
+    assert not any(pattern.endswith((".bin", ".pt")) for pattern in patterns)  # type: ignore[attr-defined]
+
+
+def test_a_model_in_memory_is_opened_through_the_public_door(tiny_folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder, attn_implementation="eager").eval()
+    opened = api.open_model(model, AutoTokenizer.from_pretrained(tiny_folder))
+    assert opened.proof.exact and opened.source == "in memory"
+    assert opened.tokens(PromptSet(prompts=("hello",))).strings
+    with pytest.raises(ModelError, match="a Linear is not a model of transformers"):
+        api.open_model(torch.nn.Linear(2, 2))
+
+
+def test_the_command_line_names_number_type_and_tokenizer(tiny_folder: Path, settings: Settings) -> None:
+    answer = CliRunner().invoke(
+        app, ["check", str(tiny_folder), "--json", "--dtype", "bfloat16", "--tokenizer", str(tiny_folder)]
+    )
+    assert answer.exit_code == 0, answer.output
+    summary = json.loads(answer.stdout)
+    assert summary["info"]["dtype"] == "bfloat16" and "bfloat16 on a CPU" in summary["warnings"][0]
 
 
 def test_the_listing_says_what_is_here(tiny_alias: Alias, tmp_path: Path, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from analyses.grid import Grid
 from analyses.result import Result
 from hooks.errors import Cancelled, SpecError, StoreError, WorkbenchError, from_dict
 from workbench import api
-from workbench.cli.options import Device, Engine, Json, Place, Stored
+from workbench.cli.options import AllowPickle, Companion, Device, Engine, Json, Place, Stored, Weights, model_ref
 from workbench.cli.terminal import bar, note, say, say_json, show, table
 from workbench.export import CIRCUIT_FORMS, FORMS, export
 from workbench.export.json import result_json
@@ -78,6 +78,9 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the result; no folder unless --out is given.")] = False,
     engine: Engine = "local",
     device: Device = None,
+    dtype: Weights = None,
+    tokenizer: Companion = None,
+    allow_pickle: AllowPickle = False,
     workspace: Place = None,
 ) -> None:
     """Run an experiment: progress on stderr, the result in a folder DIR/ID.
@@ -85,8 +88,10 @@ def run(
     Example: workbench new next_token --model toy | workbench run - --json
     """
     require_local(engine)
-    settings = Settings.load(device=device, workspace_dir=workspace)
-    result = compute(normalised(_read(experiment)), settings)
+    settings = Settings.load(device=device, workspace_dir=workspace, allow_pickle=allow_pickle or None)
+    asked = _read(experiment)
+    asked = asked.model_copy(update={"model": model_ref(asked.model, dtype, tokenizer)})
+    result = compute(normalised(asked), settings)
     folder = (out or Path("results")) / result.id
     if out is not None or not json:
         write_folder(result, folder)

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from hooks.prompts import PromptSet, Special
-from workbench import api
-from workbench.cli.options import Device, Json, Model
+from hooks.token_split import SplitToken
+from hooks.tokenizer_facts import TokenizerFacts
+from workbench.cli.options import AllowPickle, Companion, Device, Json, Model, Weights, model_ref
 from workbench.cli.terminal import note, say, say_json, size, table
-from workbench.models import list_models, resolve
+from workbench.models import list_models, open_named, resolve
 from workbench.settings import Settings
+from workbench.tokenizer_report import open_report
 
 
 def register(app: typer.Typer) -> None:
@@ -25,12 +27,13 @@ def models(
         str | None, typer.Option(metavar="NAME", help="Make this model available now.", show_default=False)
     ] = None,
     json: Json = False,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """The models that have a name: where each comes from, its size, whether it is here.
 
     Example: workbench models --fetch smollm2-135m
     """
-    settings = Settings.load()
+    settings = Settings.load(allow_pickle=allow_pickle or None)
     if fetch:
         found = resolve(fetch, settings, note)
         if json:
@@ -51,12 +54,20 @@ def models(
             say(f"{entry.name}: {entry.warning}")
 
 
-def check(model: Model, json: Json = False, device: Device = None) -> None:
+def check(
+    model: Model,
+    json: Json = False,
+    device: Device = None,
+    dtype: Weights = None,
+    tokenizer: Companion = None,
+    allow_pickle: AllowPickle = False,
+) -> None:
     """Open a model; print its sizes and its proof. Exit code 1 if parity with the unhooked model fails.
 
     Example: workbench check toy
     """
-    summary = api.open_model(model, device=device).summary()
+    settings = Settings.load(device=device, allow_pickle=allow_pickle or None)
+    summary = open_named(model_ref(model, dtype, tokenizer), settings, note).summary()
     if json:
         say_json(summary)
     else:
@@ -95,19 +106,37 @@ def tokens(
         Special, typer.Option(help="Special tokens: as the model's tokenizer adds them, none, one BOS.")
     ] = "model",
     plain: Annotated[bool, typer.Option("--plain", help="Read a spelled-out special token as ordinary text.")] = False,
+    tokenizer: Companion = None,
+    facts: Annotated[bool, typer.Option("--facts", help="Print what the tokenizer is instead.")] = False,
 ) -> None:
-    """The tokens of a text exactly as the model is fed them.
+    """The tokens of a text exactly as the model is fed them, what each covers, and what the tokenizer is.
 
     Example: workbench tokens toy "When Mary and John went to the store"
     """
     inputs = PromptSet(prompts=(text,), special=special, plain_text=plain)
-    batch = api.tokens(model, inputs)
-    count = batch.lengths[0]
-    rows = [(i, int(batch.ids[0, i]), batch.strings[0][i], bool(batch.special[0, i])) for i in range(count)]
-    if json:
-        say_json([{"pos": pos, "id": token, "string": string, "special": flag} for pos, token, string, flag in rows])
+    report = open_report(model_ref(model, tokenizer=tokenizer), inputs, Settings.load())
+    if facts:
+        _print_facts(report.facts, json)
         return
-    marked = [(pos, token, string, "yes" if flag else "") for pos, token, string, flag in rows]
-    table(("pos", "id", "string", "special"), marked)
-    for warning in batch.warnings:
+    if json:
+        say_json([row.model_dump(mode="json") for row in report.tokens])
+        return
+    table(("pos", "id", "string", "special", "together", "bytes"), [_token_row(row) for row in report.tokens])
+    for warning in report.warnings:
         note(f"warning: {warning}")
+
+
+def _token_row(row: SplitToken) -> tuple[object, ...]:
+    together = f"{row.piece + 1}/{row.pieces} {row.text}" if row.pieces > 1 else ""
+    return (row.pos, row.id, row.string, "yes" if row.special else "", together, row.bytes or "")
+
+
+def _print_facts(facts: TokenizerFacts, json: bool) -> None:
+    known = facts.model_dump(mode="json")
+    if json:
+        say_json(known)
+        return
+    for name, value in known.items():
+        if name != "special":
+            say(f"{name.replace('_', ' ')}: {' '.join(map(str, value)) if isinstance(value, list) else value}")
+    table(("special", "id", "role"), [(token.token, token.id, token.role) for token in facts.special])

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from hooks.errors import ModelError, WorkbenchError
-from workbench.cli.options import Device, Place
+from hooks.reference import ModelRef
+from workbench.cli.options import AllowPickle, Companion, Device, Place, Weights, model_ref
 from workbench.cli.terminal import note, say, warn
 from workbench.models import DEFAULT, FALLBACK, resolve
 from workbench.requests import OpenRequest
@@ -33,6 +34,9 @@ def serve(
         str | None, typer.Option(help="Demanded of visitors; a must where others can reach it.", show_default=False)
     ] = None,
     device: Device = None,
+    dtype: Weights = None,
+    tokenizer: Companion = None,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Start the app and print its address. Ctrl-C stops it.
 
@@ -41,14 +45,21 @@ def serve(
     # Only this command needs Dash, whose import takes a second or two.
     from workbench import server
 
-    settings = Settings.load(host=host, port=port, workspace_dir=workspace, token=token, device=device)
+    settings = Settings.load(
+        host=host,
+        port=port,
+        workspace_dir=workspace,
+        token=token,
+        device=device,
+        allow_pickle=allow_pickle or None,
+    )
     # A wrong host or a taken port is said at once, not after a model was fetched.
     server.check_host(settings.host, settings.token)
     server.bind(settings.host, settings.port).close()
-    name = _available(model, settings)
+    name = str(_available(model_ref(model, dtype, tokenizer), settings))
     space = Workspace.open(settings, engine="worker")
     try:
-        space.submit(OpenRequest(model=name))
+        space.submit(OpenRequest(model=ModelRef.model_validate(name)))
         server.serve(space, host=settings.host, port=settings.port, token=settings.token, model=name, ready=_ready)
     except KeyboardInterrupt:
         note("stopped")
@@ -61,16 +72,16 @@ def _ready(address: str) -> None:
     sys.stdout.flush()
 
 
-def _available(model: str, settings: Settings) -> str:
+def _available(model: ModelRef, settings: Settings) -> ModelRef:
     """`model`, fetched; the bundled model where the default one cannot be had. Raises ModelError for any other."""
     try:
         resolve(model, settings, note)
     except ModelError as error:
-        if model != DEFAULT:
+        if model.place != DEFAULT:
             raise
         warn(error)
         note(f"opening the bundled model '{FALLBACK}' instead of {DEFAULT}")
-        return FALLBACK
+        return ModelRef(name=FALLBACK, dtype=model.dtype)
     return model
 
 

@@ -24,9 +24,13 @@ BYTES_PER_VALUE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 @dataclass(frozen=True, eq=False)
 class _Opened:
     model: Instrumented
-    folder: Path
+    folders: tuple[Path, ...]
     identity: dict[str, Any]
     summary: dict[str, Any]
+
+    def is_current(self) -> bool:
+        """Whether the folders are still as they were when the model was opened."""
+        return all(folder.is_dir() for folder in self.folders) and self.identity == folder_identity(*self.folders)
 
     @property
     def bytes(self) -> int:
@@ -51,7 +55,7 @@ class OpenModels:
         """
         name = str(ref)
         kept = self._opened.get(name)
-        if kept is not None and kept.folder.is_dir() and kept.identity == folder_identity(kept.folder):
+        if kept is not None and kept.is_current():
             self._opened.move_to_end(name)
             return kept.model, True
         self._opened.pop(name, None)
@@ -71,11 +75,11 @@ class OpenModels:
     def _open(self, ref: ModelRef, step: Callable[[str], None]) -> _Opened:
         resolved = resolve(ref, self._settings, step)
         step(f"opening {ref} and proving its sites")
-        identity = folder_identity(resolved.folder)
+        identity = folder_identity(*resolved.folders)
         model = open_resolved(resolved, self._settings)
         summary = model.summary() | {"folder": str(resolved.folder)}
-        self._known.save(ref, resolved.folder, summary)
-        return _Opened(model, resolved.folder, identity, summary)
+        self._known.save(ref, resolved, summary)
+        return _Opened(model, resolved.folders, identity, summary)
 
     def _make_room(self, coming: int) -> None:
         while self._opened:

@@ -30,14 +30,14 @@ def unescape(cell: str) -> str:
 
 
 def grid_csv(grid: Grid) -> str:
-    """One grid: its axes as columns, further labels of its one axis beside them, then `value` (empty where missing)."""
+    """One grid: its axes as columns, its further labels beside them, then `value` (empty where missing)."""
     rows = ((*coords, value) for coords, value in _cells(grid))
     return _write((*columns(grid), "value"), rows)
 
 
 def columns(grid: Grid) -> tuple[str, ...]:
-    """The axes of a grid, then the further labels that a grid of one axis may have."""
-    return (*grid.dims, *(name for name in grid.coords if name not in grid.dims))
+    """The axes of a grid, then its further labels."""
+    return (*grid.dims, *grid.further())
 
 
 def result_csv(result: Result) -> str:
@@ -67,14 +67,19 @@ def _rows(grid: Grid, axes: Sequence[str]) -> Iterator[tuple[object, ...]]:
 def _cells(grid: Grid) -> Iterator[tuple[tuple[Coord, ...], str]]:
     """Coordinates and value of every cell, as they are written."""
     names = columns(grid)
-    labels = [[escape(at) if isinstance(at, str) else at for at in grid.coords[name]] for name in names]
-    # Further labels run along the one axis; axes of their own cross.
-    places = itertools.product(*labels) if len(names) == len(grid.dims) else zip(*labels, strict=True)
+    further = grid.further()
+    axes = itertools.product(*(map(_written, grid.coords[name]) for name in grid.dims))
+    beside = zip(*(map(_written, further[name]) for name in names[len(grid.dims) :]), strict=True)
+    places = ((*at, *more) for at, more in zip(axes, beside, strict=True)) if further else axes
     # The text of a float32 is the shortest that reads back to the same float32.
     values = np.asarray(grid.values, dtype=np.float32).ravel().astype(str)
     if grid.valid is not None:
         values = np.where(np.asarray(grid.valid).ravel(), values, "")
     return zip(places, values.tolist(), strict=True)
+
+
+def _written(at: Coord) -> Coord:
+    return escape(at) if isinstance(at, str) else at
 
 
 def _write(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -92,7 +92,7 @@ def reach_of(*grids: Grid) -> float:
 
 
 def cell_map(grid: Grid, *, strings: Sequence[str] = (), reach: float | None = None) -> CellMap:
-    """The picture of a grid over (layer, head), (layer,), (layer, unit) or (layer, pos).
+    """The picture of a grid over (layer, head), (layer, kv_head), (layer,), (layer, unit) or (layer, pos).
 
     strings: token texts for a `pos` axis. reach: a range shared with other maps (default: the grid's own). Neurons come
     in rows of 64, whose label says the layer and the first neuron. Raises SpecError for grids of other axes.
@@ -110,7 +110,7 @@ def cell_map(grid: Grid, *, strings: Sequence[str] = (), reach: float | None = N
         rows=tuple(_row_label(grid.coords[first][row], keys[start], col_dim) for row, start in spans),
         cols=_col_labels(col_dim, keys, width, strings),
         row_name=f"{first}.first neuron" if col_dim == "unit" else first,
-        col_name={"unit": "neuron", "pos": "token"}.get(col_dim, col_dim),
+        col_name={"unit": "neuron", "pos": "token", "kv_head": "key/value head"}.get(col_dim, col_dim),
         row_keys=tuple({first: grid.coords[first][row]} for row, _ in spans),
         col_dim=col_dim,
         col_keys=tuple(keys[start : start + width] for _, start in spans),

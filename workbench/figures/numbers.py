@@ -14,6 +14,7 @@ UNIT_WORDS = {
     "activation": "activation",
     "attention": "attention weight",
     "rank": "rank",
+    "cosine": "cosine similarity",
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from hooks.loading import load
 from hooks.model import Instrumented
 from hooks.reference import ModelRef
@@ -18,9 +20,18 @@ def open_named(ref: ModelRef | str, settings: Settings, step: Step | None = None
 
 
 def open_resolved(found: ResolvedModel, settings: Settings) -> Instrumented:
-    """The proved model of a folder that was found; it carries the source of its weights and the warning about them.
+    """The proved model of a folder that was found; it carries the source of its weights and the warnings about them.
 
     Raises ModelError for a folder that cannot be opened.
     """
-    loaded = load(found.folder, name=found.name, device=settings.device)
-    return Instrumented(replace(loaded, source=found.source, warnings=found.warnings))
+    loaded = load(
+        found.folder,
+        name=found.name,
+        adapter=found.adapter,
+        tokenizer=found.tokenizer,
+        device=settings.device,
+        dtype=found.dtype if found.dtype == "auto" else getattr(torch, found.dtype),
+        allow_pickle=settings.allow_pickle,
+        origin=found.source,
+    )
+    return Instrumented(replace(loaded, warnings=(*found.warnings, *loaded.warnings)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, no_update
@@ -24,12 +25,12 @@ def layout(workspace: Workspace, state: urls.State) -> Any:
     info = ablation_watch.info_of(workspace, state)
     batch = workspace.tokens(state.model, state.inputs())
     chosen = ablation_request.selection_or_none(state)
-    return ablation_layout.page(state, _heading(state), chosen, info, batch)
+    return ablation_layout.page(state, _heading(state, info), chosen, info, batch)
 
 
-def _heading(state: urls.State) -> Any:
+def _heading(state: urls.State, info: Mapping[str, Any]) -> Any:
     try:
-        return ablation_watch.heading(state)
+        return ablation_watch.heading(state, info)
     except WorkbenchError as error:
         return inline_problem(error)
 
@@ -46,7 +47,7 @@ def register(app: Dash, workspace: Workspace) -> None:
 
 def _browser(app: Dash) -> None:
     """What needs no server; the functions live in assets/ablation.js."""
-    values = [("abl-kind", "value"), ("abl-metric", "value"), ("abl-over", "value"), ("abl-within", "value")]
+    values = [(f"abl-{name}", "value") for name in ("kind", "metric", "over", "within", "site")]
 
     def here(function: str, output: Any, *inputs: Any) -> None:
         source = f"function() {{ return window.wbAblation.{function}.apply(null, arguments); }}"
@@ -82,7 +83,8 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         chips = position_chips(workspace.tokens(state.model, state.inputs()), state.where)
         note = ablation_layout.MEAN_NOTE if state.kind == "mean" else ""
         drawn = picker(info, ablation_request.selection_or_none(state))
-        return _heading(state), drawn, chips, note, state.over != "neuron", ablation_sweep.run_words(state.over)
+        run = ablation_sweep.run_words(state.over, ablation_request.site_of(state))
+        return _heading(state, info), drawn, chips, note, state.over != "neuron", run
 
 
 def _change(app: Dash, workspace: Workspace) -> None:

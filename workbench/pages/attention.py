@@ -87,6 +87,7 @@ def _head(app: Dash, workspace: Workspace) -> None:
         Output("attn-map", "figure"),
         Output("attn-head-data", "data"),
         Output("attn-head-wait", "children"),
+        Output("attn-beside", "children"),
         Output("attn-saved", "children", allow_duplicate=True),
         Output("attn-awaited", "data", allow_duplicate=True),
         Input("attn-view", "data"),
@@ -109,7 +110,8 @@ def _head(app: Dash, workspace: Workspace) -> None:
         }
         figure = no_update if panel.figure is None else panel.figure
         menu = no_update if not saving or saves(state, saving) else None
-        return figure, panel.for_browser(**allowed), panel.wait, menu, True if panel.awaited else no_update
+        sent = panel.for_browser(**allowed)
+        return figure, sent, panel.wait, panel.beside, menu, True if panel.awaited else no_update
 
 
 def _save(app: Dash, workspace: Workspace) -> None:

@@ -9,7 +9,8 @@ from dash import Dash, dcc, html
 from hooks.errors import WorkbenchError
 from hooks.tokens import TokenBatch
 from workbench.pages.base import Page
-from workbench.parts import next_token, prompt_callbacks, prompt_views
+from workbench.parts import generation_views, next_token, prompt_callbacks, prompt_views
+from workbench.parts.generation_data import is_open
 from workbench.parts.icons import icon
 from workbench.parts.panel import page_head, panel
 from workbench.urls import State
@@ -24,7 +25,10 @@ def layout(workspace: Workspace, state: State) -> Any:
     edit = html.Button(
         [icon("edit", size=16), "Edit prompt"], className="wb-button", type="button", **{"data-wb-action": "prompt"}
     )
-    clean = html.Span("clean run: the edits are not applied here", className="wb-clean-note wb-only-edits")
+    clean = html.Span(
+        "surprisal and next token: clean run; the continuation: under the edits",
+        className="wb-clean-note wb-only-edits",
+    )
     return [
         dcc.Store(id="prompt-wanted", data=True),
         dcc.Store(id="prompt-job"),
@@ -32,10 +36,13 @@ def layout(workspace: Workspace, state: State) -> Any:
         dcc.Store(id="prompt-view"),
         dcc.Store(id="prompt-saving"),
         dcc.Store(id="prompt-saved"),
+        dcc.Store(id="gen-shown"),
+        dcc.Store(id="gen-sink"),
         page_head(
             "Prompt", "The tokens exactly as the model gets them, and what it expects after each.", [clean, edit]
         ),
         _tokens(batch, state),
+        generation_views.continuation(state),
         panel(
             html.Span(prompt_views.heading(batch, state), id="prompt-heading"),
             html.Div(
@@ -45,6 +52,7 @@ def layout(workspace: Workspace, state: State) -> Any:
                 ],
                 className="prompt-next",
             ),
+            generation_views.attention_place(state, workspace.summary(state.model)),
             id="prompt-next-panel",
         ),
     ]
@@ -70,6 +78,8 @@ def _tokens(batch: TokenBatch, state: State) -> Any:
 
 
 def _selected(batch: TokenBatch, state: State) -> int | None:
+    if is_open(state):
+        return None
     try:
         return next_token.position_of(state, batch.lengths[0])
     except WorkbenchError:

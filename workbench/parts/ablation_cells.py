@@ -23,7 +23,7 @@ def cells(
     picture: CellMap,
     *,
     label: str,
-    name: str = "",
+    name: str | Sequence[str] = "",
     action: Action = "none",
     target: str = "",
     kind: str = "",
@@ -31,7 +31,8 @@ def cells(
 ) -> html.Div:
     """A map of cells with its readout and colour bar.
 
-    label: what the map shows, for screen readers. name: template of what a cell is called. target: template of the
+    label: what the map shows, for screen readers. name: template of what a cell is called, or one for
+    each column. target: template of the
     parts that a click toggles, or of what it opens. kind: how an added part is replaced. say: what a click does.
     """
     spec = {
@@ -48,7 +49,7 @@ def cells(
         "unit": picture.unit,
         "action": action,
         "target": target,
-        "name": name,
+        "name": name if isinstance(name, str) else list(name),
         "kind": kind,
         "label": label,
         "say": say,

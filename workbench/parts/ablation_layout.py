@@ -11,7 +11,7 @@ from dash import dcc, html
 from hooks.tokens import TokenBatch
 from workbench.parts import ablation_sweep
 from workbench.parts.ablation_picker import neuron_adder, picker, position_chips
-from workbench.parts.ablation_request import KINDS, METRICS, SWEEPS, Selection
+from workbench.parts.ablation_request import KINDS, METRICS, SITES, SWEEPS, Selection, site_of
 from workbench.parts.glossary import term
 from workbench.parts.panel import page_head, panel
 from workbench.urls import State
@@ -64,6 +64,7 @@ def parts_panel(state: State, chosen: Selection, info: Mapping[str, Any], batch:
     """The picker with its positions and neurons."""
     return panel(
         "Parts",
+        head_site(state),
         html.Div(picker(info, chosen), id="abl-picker-place"),
         html.H3("Positions"),
         html.Div(position_chips(batch, state.where), id="abl-chips-place"),
@@ -72,6 +73,18 @@ def parts_panel(state: State, chosen: Selection, info: Mapping[str, Any], batch:
         html.P(id="abl-neuron-note", className="wb-error-slot"),
         id="abl-parts",
     )
+
+
+def head_site(state: State) -> Any:
+    """Where heads are replaced, in the picker and in a sweep over heads."""
+    control = dmc.SegmentedControl(
+        id="abl-site",
+        value=site_of(state),
+        data=[{"value": site, "label": word} for site, word in SITES.items()],
+        size="xs",
+    )
+    words = ["Replace a head’s … (keys and values belong to ", term("grouped heads", "key/value heads"), ")"]
+    return html.Div([html.Span(words, className="abl-label"), control], className="abl-site")
 
 
 def sweep_panel(state: State, info: Mapping[str, Any]) -> Any:
@@ -86,7 +99,7 @@ def sweep_panel(state: State, info: Mapping[str, Any]) -> Any:
             **{"aria-label": "Parts to sweep"},
         ),
         html.Div(_layer(state, int(info["n_layers"])), id="abl-within-place", hidden=state.over != "neuron"),
-        dmc.Button(ablation_sweep.run_words(state.over), id={"type": "abl-sweep-start", "of": "panel"}),
+        dmc.Button(ablation_sweep.run_words(state.over, site_of(state)), id={"type": "abl-sweep-start", "of": "panel"}),
     ]
     about = "Every part of one sort ablated alone: which of them does the answer need?"
     place = html.Div(id="abl-sweep", className="abl-sweep")

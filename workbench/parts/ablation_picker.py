@@ -10,7 +10,7 @@ from dash import html
 
 from hooks.tokens import TokenBatch
 from workbench.parts.ablation_cells import host, readout
-from workbench.parts.ablation_request import NAMES, Selection, template
+from workbench.parts.ablation_request import Selection, group_of, head_axis, name_template, template
 from workbench.parts.chips import chips_of
 
 BLOCKS = {"attn": "attn", "mlp": "MLP", "layer": "layer"}
@@ -23,28 +23,34 @@ def picker(info: Mapping[str, Any], chosen: Selection) -> html.Div:
 
 
 def picker_spec(info: Mapping[str, Any], chosen: Selection) -> dict[str, Any]:
-    """What the browser needs to draw the picker. Parts added keep the position of the tray."""
-    heads = list(range(int(info["n_heads"])))
+    """What the browser needs to draw the picker. Parts added keep the position of the tray.
+
+    The columns of heads are key/value heads where keys or values are replaced, each named with its query heads.
+    """
+    axis = head_axis(chosen.site)
+    heads = list(range(int(info["n_kv_heads" if axis == "kv_head" else "n_heads"])))
     layers = list(range(int(info["n_layers"])))
-    over = ["head"] * len(heads) + list(BLOCKS)
+    word = "key/value head" if axis == "kv_head" else "head"
     return {
         "rows": [str(layer) for layer in layers],
         "cols": [str(head) for head in heads] + list(BLOCKS.values()),
         "rowName": "layer",
-        "colName": "head",
+        "colName": word,
         "rowKeys": [{"layer": layer} for layer in layers],
-        "colDim": "head",
+        "colDim": axis,
         "colKeys": [heads + [0] * len(BLOCKS)] * len(layers),
         "levels": None,
         "texts": None,
         "scale": "pick",
         "unit": "",
         "action": "toggle",
-        "target": [template(sort, chosen.where) for sort in over],
-        "name": [NAMES[sort] for sort in over],
+        "target": [template("head", chosen.where, chosen.site)] * len(heads)
+        + [template(b, chosen.where) for b in BLOCKS],
+        "name": [name_template("head", chosen.site, head, group_of(info)) for head in heads]
+        + [name_template(block) for block in BLOCKS],
         "kind": chosen.kind,
         "gap": len(heads),
-        "label": "Parts of the model: layers as rows; heads, attention, MLP and whole layer as columns",
+        "label": f"Parts of the model: layers as rows; {word}s, attention, MLP and whole layer as columns",
         "say": HINT,
     }
 

@@ -10,10 +10,11 @@ from analyses.analysis import normalised
 from analyses.experiment import Experiment
 from analyses.grid import Coord
 from analyses.metrics import METRICS as MEASURES
+from analyses.phrases import HEAD_SITES, head_in_words, query_heads_in_words
 from hooks.errors import InputError, SpecError, WorkbenchError
 from hooks.interventions import Intervention, parse_intervention
 from hooks.reference import ModelRef
-from hooks.sites import Part
+from hooks.sites import Part, Site
 from workbench.urls import State, edits_text
 
 KINDS = {"zero": "Zero", "mean": "Mean"}
@@ -33,20 +34,25 @@ SWEEPS = {
     "neuron": "neurons of one layer",
     "position": "layers × positions",
 }
-DIMS = {"head": ("layer", "head"), "neuron": ("layer", "unit"), "position": ("layer", "pos")}
+SITES = {"z": "Output", "q": "Queries", "k": "Keys", "v": "Values"}
+"""Where heads can be replaced. Keys and values belong to key/value heads, which query heads may share."""
+HEADS_SWEPT = {
+    "z": "all heads",
+    "q": "the queries of all heads",
+    "k": "the keys of all key/value heads",
+    "v": "the values of all key/value heads",
+}
 SITES_OF = {
-    "head": ("z",),
     "mlp": ("mlp_out",),
     "attn": ("attn_out",),
     "layer": ("attn_out", "mlp_out"),
     "neuron": ("mlp_post",),
     "position": ("attn_out", "mlp_out"),
 }
-SLICES = {"head": "head={head}", "neuron": "unit={unit}"}
+SLICES = {"neuron": "unit={unit}"}
 # The order in which a Part prints its slices.
 SLICE_ORDER = ("head", "pos", "unit")
 NAMES = {
-    "head": "head {layer}.{head}",
     "mlp": "MLP {layer}",
     "attn": "attention {layer}",
     "layer": "layer {layer}",
@@ -57,11 +63,14 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Selection:
-    """What the tray holds. kind, where: how parts added next are replaced, and at which position (None: at all)."""
+    """What the tray holds. kind, where, site: how parts added next are replaced, at which position (None: at all), and
+    where heads are.
+    """
 
     edits: tuple[Intervention, ...]
     kind: str
     where: int | None
+    site: str = "z"
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -72,7 +81,22 @@ def selection(state: State) -> Selection:
     """The tray of a state, each part once. Raises SpecError, SiteMissing for an edit that cannot be read."""
     edits = {edit.at: edit for edit in state.interventions()}
     kind = state.kind if state.kind in KINDS else "zero"
-    return Selection(tuple(edits.values()), kind, state.where)
+    return Selection(tuple(edits.values()), kind, state.where, site_of(state))
+
+
+def site_of(state: State) -> str:
+    """Where the heads of a state are replaced; an unknown name is their output."""
+    return state.site if state.site in SITES else "z"
+
+
+def head_axis(site: str) -> str:
+    """The axis that counts the heads of a site: `head`, or `kv_head` for keys and values."""
+    return Site(site, 0).kind.head_axis or "head"
+
+
+def group_of(info: Mapping[str, Any]) -> int:
+    """Query heads per key/value head."""
+    return int(info["n_heads"]) // int(info["n_kv_heads"])
 
 
 def selection_or_none(state: State) -> Selection:
@@ -111,8 +135,9 @@ def sweep_experiment(state: State) -> Experiment:
     if state.over not in SWEEPS:
         raise SpecError(f"'{state.over}' is not a sweep.", f"Known: {', '.join(SWEEPS)}.")
     kind = selection(state).kind
-    layers = {"layers": [state.within or 0]} if state.over == "neuron" else {}
-    return _experiment(state, {"kind": kind, "over": state.over, **layers, **_means(kind)})
+    within = {"layers": [state.within or 0]} if state.over == "neuron" else {}
+    within |= {"site": site_of(state)} if state.over == "head" else {}
+    return _experiment(state, {"kind": kind, "over": state.over, **within, **_means(kind)})
 
 
 def _means(kind: str) -> dict[str, str]:
@@ -129,9 +154,11 @@ def _experiment(state: State, params: Mapping[str, Any]) -> Experiment:
 
 def sweep_coords(state: State, info: Mapping[str, Any], length: int) -> dict[str, list[int]]:
     """The coordinates of the cells that the state's sweep will have. length: tokens of the prompt."""
-    sizes = {"head": int(info["n_heads"]), "unit": int(info["d_mlp"]), "pos": length}
+    sizes = {"unit": int(info["d_mlp"]), "pos": length}
+    sizes |= {"head": int(info["n_heads"]), "kv_head": int(info["n_kv_heads"])}
     layers = [state.within or 0] if state.over == "neuron" else list(range(int(info["n_layers"])))
-    return {"layer": layers, **{dim: list(range(sizes[dim])) for dim in DIMS.get(state.over, ("layer",))[1:]}}
+    dim = head_axis(site_of(state)) if state.over == "head" else {"neuron": "unit", "position": "pos"}.get(state.over)
+    return {"layer": layers} if dim is None else {"layer": layers, dim: list(range(sizes[dim]))}
 
 
 def unit_of(metric: str) -> str:
@@ -139,21 +166,37 @@ def unit_of(metric: str) -> str:
     return MEASURES[metric].unit
 
 
-def template(over: str, where: int | None = None) -> str:
-    """The parts of any cell of a sweep over `over`, joined by ';', with {layer}, {head}, {unit}, {pos} to be filled in.
+def template(over: str, where: int | None = None, site: str = "z") -> str:
+    """The parts of any cell of a sweep over `over`, joined by ';', with {layer}, {head}, {kv_head}, {unit}, {pos} to be
+    filled in.
 
-    where: restrict them to this position; a sweep over positions has its own.
+    where: restrict them to this position; a sweep over positions has its own. site: where heads are replaced.
     """
     place = "{pos}" if over == "position" else where
-    slices = [text for text in (SLICES.get(over, ""), "" if place is None else f"pos={place}") if text]
+    own = {"head": f"head={{{head_axis(site)}}}", "neuron": "unit={unit}"}.get(over, "")
+    slices = [text for text in (own, "" if place is None else f"pos={place}") if text]
     slices.sort(key=lambda text: SLICE_ORDER.index(text.partition("=")[0]))
     tail = f"[{','.join(slices)}]" if slices else ""
-    return ";".join(f"L{{layer}}.{site}{tail}" for site in SITES_OF[over])
+    sites = (site,) if over == "head" else SITES_OF[over]
+    return ";".join(f"L{{layer}}.{name}{tail}" for name in sites)
 
 
-def parts_at(over: str, at: Mapping[str, Coord], where: int | None = None) -> tuple[Part, ...]:
+def parts_at(over: str, at: Mapping[str, Coord], where: int | None = None, site: str = "z") -> tuple[Part, ...]:
     """The parts that one cell of a sweep over `over` stands for; `at` has its coordinates by axis."""
-    return tuple(Part.parse(text) for text in template(over, where).format(**at).split(";"))
+    return tuple(Part.parse(text) for text in template(over, where, site).format(**at).split(";"))
+
+
+def name_template(over: str, site: str = "z", head: int = 0, group: int = 1) -> str:
+    """What a cell of a sweep over `over` is called, with {layer} … to be filled in.
+
+    head: the cell's head where heads are swept; a key/value head is named with the query heads that read it, `group` to
+    each.
+    """
+    if over != "head":
+        return NAMES[over]
+    axis, whose = head_axis(site), f"{head_in_words(Site(site, 0))} {{layer}}.{{{head_axis(site)}}}"
+    shared = f" ({query_heads_in_words(head, group)})" if axis == "kv_head" else ""
+    return whose if site == "z" else f"{HEAD_SITES[site]} of {whose}{shared}"
 
 
 def with_kind(state: State, kind: str) -> str:

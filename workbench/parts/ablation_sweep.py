@@ -12,7 +12,17 @@ from analyses.grid import Grid
 from workbench.figures.ablation import blank, cell_map, reach_of, strongest
 from workbench.figures.numbers import number, seconds, whole
 from workbench.parts.ablation_cells import cells, list_item
-from workbench.parts.ablation_request import NAMES, SWEEPS, parts_at, sweep_coords, template, unit_of
+from workbench.parts.ablation_request import (
+    HEADS_SWEPT,
+    SWEEPS,
+    head_axis,
+    name_template,
+    parts_at,
+    site_of,
+    sweep_coords,
+    template,
+    unit_of,
+)
 from workbench.parts.empty import sentence
 from workbench.urls import State
 
@@ -22,26 +32,36 @@ if TYPE_CHECKING:
 SHOWN_CELLS = 10
 
 
-def run_words(over: str) -> str:
+def swept_words(over: str, site: str = "z") -> str:
+    """What a sweep goes over: "all heads", "the keys of all key/value heads", "all MLPs" …"""
+    return HEADS_SWEPT[site] if over == "head" or over not in SWEEPS else SWEEPS[over]
+
+
+def run_words(over: str, site: str = "z") -> str:
     """What the button that starts a sweep says."""
-    return f"Sweep {SWEEPS.get(over, 'all heads')}"
+    return f"Sweep {swept_words(over, site)}"
 
 
-def sweep(grid: Grid, state: State, status: Any, strings: Sequence[str] = ()) -> list[Any]:
-    """Status line, map and list; the same three places while results arrive, so that nothing jumps."""
+def sweep(grid: Grid, state: State, status: Any, strings: Sequence[str] = (), group: int = 1) -> list[Any]:
+    """Status line, map and list; the same three places while results arrive, so that nothing jumps.
+
+    group: query heads per key/value head.
+    """
     effect = Grid("effect", grid.values, grid.dims, grid.coords, grid.unit, grid.baseline, grid.about, grid.valid)
-    picture = cell_map(effect, strings=strings)
+    picture, site = cell_map(effect, strings=strings), site_of(state)
+    heads = grid.coords[grid.dims[-1]] if state.over == "head" else ()
+    named = [name_template("head", site, int(head), group) for head in heads] or name_template(state.over)
     figure = cells(
         "abl-map",
         picture,
-        label=f"Effect of ablating each of {SWEEPS[state.over]} alone",
-        name=NAMES[state.over],
+        label=f"Effect of ablating each of {swept_words(state.over, site)} alone",
+        name=named,
         action="toggle",
-        target=template(state.over),
+        target=template(state.over, site=site),
         kind=state.kind,
         say="Click a cell to add it to the ablation.",
     )
-    return [status, html.Div([figure, _list(effect, state, strings)], className="abl-map-and-list")]
+    return [status, html.Div([figure, _list(effect, state, strings, group)], className="abl-map-and-list")]
 
 
 def empty_grid(state: State, info: Mapping[str, Any], length: int) -> Grid:
@@ -49,19 +69,19 @@ def empty_grid(state: State, info: Mapping[str, Any], length: int) -> Grid:
     return blank("effect", sweep_coords(state, info, length), unit_of(state.metric))
 
 
-def _list(grid: Grid, state: State, strings: Sequence[str]) -> Any:
+def _list(grid: Grid, state: State, strings: Sequence[str], group: int) -> Any:
     reach = reach_of(grid) or 1.0
-    items = [_item(row, state, reach, strings) for row in strongest(grid, SHOWN_CELLS)]
+    items = [_item(row, state, reach, strings, group) for row in strongest(grid, SHOWN_CELLS)]
     empty = [html.Li("Nothing measured yet.", className="wb-muted")]
     return html.Div([html.H3("Strongest"), html.Ol(items or empty, className="abl-list", id="abl-strongest")])
 
 
-def _item(row: dict[str, Any], state: State, reach: float, strings: Sequence[str]) -> Any:
-    value = row.pop("value")
-    name = NAMES[state.over].format(**row)
+def _item(row: dict[str, Any], state: State, reach: float, strings: Sequence[str], group: int) -> Any:
+    value, site = row.pop("value"), site_of(state)
+    name = name_template(state.over, site, int(row.get(head_axis(site), 0)), group).format(**row)
     if "pos" in row and strings:
         name = f"layer {row['layer']}, “{strings[row['pos']]}” at {row['pos']}"
-    return list_item(parts_at(state.over, row), state.kind, name, number(value, signed=True), value / reach)
+    return list_item(parts_at(state.over, row, site=site), state.kind, name, number(value, signed=True), value / reach)
 
 
 def status(job: Job | None, measured: int, total: int, session: str) -> Any:

@@ -11,10 +11,11 @@ from dash import html
 
 from analyses.analysis import sentence
 from analyses.experiment import Experiment
+from analyses.phrases import query_heads_in_words
 from hooks.errors import InputError, ModelError, WorkbenchError
 from workbench.parts import ablation_sweep
 from workbench.parts.ablation_effect import effect
-from workbench.parts.ablation_request import effect_experiment, selection, sweep_experiment
+from workbench.parts.ablation_request import effect_experiment, group_of, selection, sweep_experiment
 from workbench.parts.ablation_saving import save_row
 from workbench.parts.empty import empty, problem, waiting
 from workbench.requests import ExperimentRequest
@@ -43,12 +44,15 @@ def info_of(workspace: Workspace, state: State) -> Mapping[str, Any]:
     return info
 
 
-def heading(state: State) -> str:
+def heading(state: State, info: Mapping[str, Any]) -> str:
     """The experiment of the tray in words; what to do where the tray is empty. Raises WorkbenchError."""
     chosen = selection(state)
     if not chosen.edits:
         return "Nothing is ablated yet. Choose parts below, or sweep them all."
-    return sentence(effect_experiment(state, chosen))
+    parts = [edit.at for edit in chosen.edits if edit.at.site.kind.head_axis == "kv_head"]
+    kv_heads = sorted({part.head for part in parts if part.head is not None})
+    shared = [f"Key/value head {head} is read by {query_heads_in_words(head, group_of(info))}." for head in kv_heads]
+    return " ".join([sentence(effect_experiment(state, chosen)), *shared])
 
 
 def watch_effect(workspace: Workspace, state: State, session: str, *, again: bool = False) -> Seen:
@@ -133,7 +137,7 @@ def watch_sweep(workspace: Workspace, state: State, session: str) -> Seen:
     measured = total if grid.valid is None else int(grid.valid.sum())
     live = None if result is not None else job
     status = ablation_sweep.status(live, measured, total, session)
-    content = ablation_sweep.sweep(grid, state, status, batch.strings[0])
+    content = ablation_sweep.sweep(grid, state, status, batch.strings[0], group_of(info))
     if result is not None:
         content.append(save_row("sweep", experiment.id, "effect"))
     facts = (live.state, live.done, live.message, live.seconds_left) if live is not None else ()

@@ -11,6 +11,7 @@ import numpy as np
 from analyses.analysis import normalised
 from analyses.experiment import Experiment
 from analyses.grid import Grid, Unit
+from analyses.positions import MASKED
 from hooks.errors import InputError, SiteMissing
 from hooks.interventions import Intervention
 from hooks.prompts import PromptSet
@@ -18,9 +19,6 @@ from hooks.reference import ModelRef
 from workbench.figures.attention import Scale
 from workbench.requests import CaptureRequest, ExperimentRequest
 from workbench.urls import State
-
-MASKED = -1e4
-"""A mask adds the lowest number of its dtype to a score; no real score comes near this."""
 
 
 class Stored(Protocol):
@@ -68,6 +66,14 @@ VIEWS: dict[str, View] = {
             "scores",
             "activation",
             "Scaled products of query and key before the softmax. Masked cells are blank.",
+            averages=False,
+        ),
+        View(
+            "positions",
+            "Position only",
+            "attention",
+            "attention",
+            "What positions alone would make of this head’s attention, with the same content everywhere.",
             averages=False,
         ),
         View(
@@ -139,8 +145,8 @@ def patterns_of(state: State) -> CaptureRequest:
     return capture_of(state, "L*.pattern")
 
 
-def needed(state: State, layer: int) -> tuple[CaptureRequest, ...]:
-    """The captures that the open view of a head reads. Raises SpecError for edits that cannot be read.
+def needed(state: State, layer: int) -> tuple[CaptureRequest | ExperimentRequest, ...]:
+    """What the open view of a head reads: captures, or a result. Raises SpecError for edits that cannot be read.
 
     Scores are as large as patterns, so one layer is asked for; values are small, so all layers come at once.
     """
@@ -149,6 +155,8 @@ def needed(state: State, layer: int) -> tuple[CaptureRequest, ...]:
         return (patterns_of(state), capture_of(state, "L*.v"))
     if name == "scores":
         return (capture_of(state, f"L{layer}.scores"),)
+    if name == "positions":
+        return (_asked(state, "position_patterns", {"layers": [layer]}),)
     if name == "difference":
         edits = state.interventions()
         if not edits:
@@ -165,13 +173,14 @@ def scores_of(state: State) -> ExperimentRequest:
 
 
 def export_of(state: State, layer: int, head: int) -> ExperimentRequest:
-    """The experiment that stores the pattern of one head."""
-    experiment = Experiment(
-        model=ModelRef(name=state.model),
-        inputs={"clean": prompt_of(state)},
-        analysis="attention_patterns",
-        params={"layers": [layer], "heads": [head]},
-    )
+    """The experiment that stores the pattern of one head, beside that of positions alone where this is shown."""
+    name = "position_patterns" if view_of(state).name == "positions" else "attention_patterns"
+    return _asked(state, name, {"layers": [layer], "heads": [head]})
+
+
+def _asked(state: State, analysis: str, params: dict[str, Any]) -> ExperimentRequest:
+    inputs = {"clean": prompt_of(state)}
+    experiment = Experiment(model=ModelRef(name=state.model), inputs=inputs, analysis=analysis, params=params)
     return ExperimentRequest(experiment=normalised(experiment))
 
 
@@ -181,8 +190,11 @@ def pattern_layers(stored: Stored, layers: int) -> Iterator[np.ndarray]:
         yield stored.read(f"L{layer}.pattern", prompt=0)
 
 
-def head_grid(view: View, captures: Sequence[Stored], sizes: Sizes, layer: int, head: int, average: str) -> Grid:
-    """The values of a view: dims (q_pos, k_pos). captures: in the order of `needed`."""
+def head_grid(view: View, captures: Sequence[Any], sizes: Sizes, layer: int, head: int, average: str) -> Grid:
+    """The values of a view: dims (q_pos, k_pos). captures: `Stored` ones or results, in the order of `needed`."""
+    if view.name == "positions":
+        grid: Grid = captures[0].grid("position_pattern").select(layer=layer, head=head)
+        return grid
     if average == "all":
         values = np.mean([_cells(view, captures, sizes, n, None).mean(axis=0) for n in range(sizes.layers)], axis=0)
     elif average == "layer":

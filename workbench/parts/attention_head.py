@@ -15,6 +15,7 @@ from workbench.figures.attention import Cell
 from workbench.figures.numbers import number
 from workbench.figures.theme import ThemeName
 from workbench.parts import attention_data as data
+from workbench.parts import attention_positions
 from workbench.parts.attention_progress import first_pending, outcome, refused, told
 from workbench.parts.empty import empty
 from workbench.urls import State
@@ -31,7 +32,8 @@ CHOOSE = (
 @dataclass(frozen=True)
 class HeadPanel:
     """What the panel shows. figure, facts: the map and what the browser needs to follow it; None while there is nothing
-    to draw, and then `wait` says why. top: the ten strongest cells. awaited: a job is under way.
+    to draw, and then `wait` says why. top: the ten strongest cells. beside: what else the view has to show. awaited: a
+    job is under way.
     """
 
     title: str
@@ -42,6 +44,7 @@ class HeadPanel:
     figure: go.Figure | None = None
     facts: dict[str, Any] | None = None
     top: tuple[Cell, ...] = ()
+    beside: Any = None
     wait: Any = None
     awaited: bool = False
 
@@ -68,7 +71,10 @@ def head_panel(workspace: Workspace, state: State, theme: ThemeName, session: st
         return HeadPanel("No head is open", wait=empty("No head is open", CHOOSE))
     view, average = data.view_of(state), data.average_of(state)
     words = HeadPanel(
-        f"Layer {state.layer} · head {state.head}", meaning=view.meaning, edited=view.name == "difference"
+        f"Layer {state.layer} · head {state.head}",
+        meaning=view.meaning,
+        edited=view.name == "difference",
+        beside=attention_positions.placeholder() if view.name == "positions" else None,
     )
     try:
         sizes = sizes_of(workspace, state)
@@ -84,7 +90,12 @@ def head_panel(workspace: Workspace, state: State, theme: ThemeName, session: st
     except WorkbenchError as error:
         return replace(words, wait=refused(error, "head"))
     sharing = sizes.sharing(state.head) if average == "none" else ""
-    return _drawn(replace(words, title=title_of(state, sizes, average), sharing=sharing), state, theme, grid, batch)
+    words = replace(words, title=title_of(state, sizes, average), sharing=sharing)
+    if view.name == "positions":
+        place = (state.layer, state.head, batch.strings[0])
+        shown = attention_positions.beside(captures[0], *place, theme, state.hide_first)
+        words = replace(words, meaning=f"{view.meaning} {grid.about}", beside=shown)
+    return _drawn(words, state, theme, grid, batch)
 
 
 def sizes_of(workspace: Workspace, state: State) -> data.Sizes:

@@ -176,6 +176,7 @@ def _head(state: State) -> Any:
                 ],
                 className="attn-map-frame",
             ),
+            html.Div(id="attn-beside"),
             html.P(id="attn-map-note", className="attn-note"),
             html.P(id="attn-readout", className="attn-readout", **{"aria-live": "polite"}),
             html.Div(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from dash import html
 from hooks.tokens import TokenBatch
 from workbench.figures.numbers import number
 
-BYTES = re.compile(r"(?:⟨[0-9a-f]{2}⟩)+")
 BAR_PIXELS = 40
 # A bar is full at this many nats unless a token of the prompt was more surprising.
 FULL_BAR = 10.0
@@ -20,7 +18,10 @@ FULL_BAR = 10.0
 
 @dataclass(frozen=True)
 class Chip:
-    """One token as shown. part: (which, of how many) where several tokens make one character; else None."""
+    """One token as shown.
+
+    part: (which, of how many) where several tokens make whole characters together, else None; said: those characters.
+    """
 
     index: int
     id: int
@@ -28,43 +29,18 @@ class Chip:
     token: str
     special: bool
     part: tuple[int, int] | None = None
+    said: str = ""
 
 
 def chips_of(batch: TokenBatch, prompt: int = 0) -> list[Chip]:
-    """The tokens of one prompt; pieces of one character carry it together."""
-    strings = batch.strings[prompt]
+    """The tokens of one prompt; the first of those that make a character together shows it."""
     ids, special = batch.ids[prompt].tolist(), batch.special[prompt].tolist()
-    joined = {index: (text, place) for run in _runs(strings) for index, text, place in run}
     chips = []
-    for index, token in enumerate(strings):
-        shown, place = joined.get(index, (token, None))
-        chips.append(Chip(index, ids[index], shown, token, bool(special[index]), place))
+    for index, (token, piece) in enumerate(zip(batch.strings[prompt], batch.pieces(prompt), strict=True)):
+        shown = piece.text if piece.place == 0 else f"{piece.place + 1}/{piece.count}"
+        place = (piece.place, piece.count) if piece.count > 1 else None
+        chips.append(Chip(index, ids[index], shown, token, bool(special[index]), place, piece.text))
     return chips
-
-
-def _runs(strings: Sequence[str]) -> list[list[tuple[int, str, tuple[int, int]]]]:
-    """Neighbouring byte tokens that are one or more whole characters together: (index, text to show, place) of each."""
-    runs: list[list[tuple[int, str, tuple[int, int]]]] = []
-    start = 0
-    while start < len(strings):
-        stop = start
-        while stop < len(strings) and BYTES.fullmatch(strings[stop]):
-            stop += 1
-            text = _decoded(strings[start:stop])
-            if text:
-                count = stop - start
-                runs.append([(start + i, text if i == 0 else f"{i + 1}/{count}", (i, count)) for i in range(count)])
-                start = stop
-        start = max(stop, start + 1)
-    return runs
-
-
-def _decoded(pieces: Sequence[str]) -> str:
-    raw = bytes(int(pair, 16) for piece in pieces for pair in re.findall(r"⟨([0-9a-f]{2})⟩", piece))
-    try:
-        return raw.decode("utf-8").replace(" ", "·").replace("\n", "↵").replace("\t", "⇥")
-    except UnicodeDecodeError:
-        return ""
 
 
 def strip(
@@ -91,7 +67,7 @@ def strip(
 def _chip(chip: Chip, nats: float | None, top: float, selected: bool, bars: bool) -> Any:
     facts = [f"position {chip.index}", f"id {chip.id}", *(["special token"] if chip.special else [])]
     if chip.part is not None:
-        facts.append(f"piece {chip.part[0] + 1} of {chip.part[1]} of one character, {chip.token}")
+        facts.append(f"piece {chip.part[0] + 1} of {chip.part[1]} of “{chip.said}”, {chip.token}")
     if nats is not None:
         facts.append(f"surprisal {number(nats)} nats")
     elif bars and chip.index == 0:

@@ -75,10 +75,9 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
     """The frame's callbacks, and those of its parts."""
     by_path = {page.path: page for page in pages}
     _clientside(app)
-    for part in (prompt_box, job_bar):
+    for part in (prompt_box, job_bar, tray):
         part.register(app, workspace)
     model_picker.register(app)
-    tray.register(app)
 
     @app.callback(
         Output("page", "children"),

@@ -11,6 +11,7 @@ from dash import html
 DRAWINGS: dict[str, str] = {
     "model": "M3 5.5 10 2l7 3.5L10 9zM3 10l7 3.5 7-3.5M3 14.5 10 18l7-3.5",
     "prompt": "M3 4h14M3 8h9M3 12h14M3 16h6",
+    "tokenizer": "M2.5 6.5h5v7h-5zM12.5 6.5h5v7h-5zM10 3v3M10 8.5v3M10 14v3",
     "attention": "M3 3h5v5H3zM12 3h5v5h-5zM3 12h5v5H3zM12 12h5v5h-5zM3 3l5 5M12 12l5 5",
     "ablate": "M5.5 5.5A2.5 2.5 0 1 1 5.5 5.4M5.5 14.5a2.5 2.5 0 1 1 0 .1M7.5 7 17 15.5M7.5 13 17 4.5",
     "results": "M3 3h6v6H3zM11 3h6v6h-6zM3 11h6v6H3zM11 11h6v6h-6z",

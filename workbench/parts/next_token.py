@@ -146,19 +146,20 @@ def token_strings(workspace: Workspace, model: str, ids: Sequence[int]) -> list[
     return [row[0] for row in workspace.tokens(model, PromptSet(prompts=prompts)).strings]
 
 
-def appended(workspace: Workspace, state: State, token: int) -> str:
-    """The prompt's text followed by a token, such that it is split into the same tokens and that one.
+def appended(workspace: Workspace, state: State, *tokens: int) -> str:
+    """The prompt's text followed by tokens, such that it is split into the same tokens and those.
 
     Raises InputError where no text does that: a piece of a character, or a token that joins the one before it.
     """
-    (shown,) = token_strings(workspace, state.model, [token])
+    shown = "".join(token_strings(workspace, state.model, tokens))
     before = workspace.tokens(state.model, inputs_of(state)).id_lists()[0]
     plain = "".join(INVISIBLE.get(char, char) for char in shown)
     for text in dict.fromkeys((plain, shown)):
         prompt = state.prompt + text
         after = workspace.tokens(state.model, inputs_of(state.model_copy(update={"prompt": prompt}))).id_lists()[0]
-        if after == (*before, token):
+        if after == (*before, *tokens):
             return prompt
     raise InputError(
-        f"“{shown}” cannot be appended as text: the prompt would be split into other tokens.", "Choose another row."
+        f"“{shown}” cannot be appended as text: the prompt would be split into other tokens.",
+        "Choose another row." if len(tokens) == 1 else "Undo the last steps, or go on from here.",
     )

@@ -86,7 +86,8 @@ def register(app: Dash, workspace: Workspace) -> None:
         if not clicks:
             raise PreventUpdate
         fields = {"prompt": text or "", "answer": answer or "", "foil": foil or "", "special": special or "model"}
-        changed = urls.change(search, token=None, position=None, plain=bool(plain), **fields)
+        anew = {"token": None, "position": None, "steps": 0, "chosen": None}
+        changed = urls.change(search, plain=bool(plain), **anew, **fields)
         wrong = refusal(workspace, changed)
         return (no_update, inline_problem(wrong)) if wrong is not None else (changed, None)
 

@@ -11,8 +11,9 @@ from dash.exceptions import PreventUpdate
 from hooks.errors import WorkbenchError
 from hooks.tokens import TokenBatch
 from workbench import urls
-from workbench.parts import next_token, prompt_views
+from workbench.parts import generation_callbacks, next_token, prompt_views
 from workbench.parts.empty import inline_problem, problem
+from workbench.parts.generation_data import continuation_request, is_open
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -25,6 +26,7 @@ def register(app: Dash, workspace: Workspace) -> None:
     _draw(app, workspace)
     _append(app, workspace)
     _save(app, workspace)
+    generation_callbacks.register(app, workspace)
 
 
 def _clientside(app: Dash) -> None:
@@ -93,29 +95,26 @@ def _draw(app: Dash, workspace: Workspace) -> None:
     @app.callback(
         Output("prompt-table", "children"),
         Output("prompt-heading", "children"),
-        Output("prompt-step-words", "children"),
-        Output("prompt-step", "disabled"),
         Input("prompt-view", "data"),
         State("url", "search"),
         prevent_initial_call=True,
     )
-    def table(view: dict[str, Any] | None, search: str) -> tuple[Any, Any, Any, Any]:
+    def table(view: dict[str, Any] | None, search: str) -> tuple[Any, Any]:
         state = urls.read(search)
-        # An answer that comes late belongs to a prompt that is gone.
-        if not view or view["id"] != next_token.capture_request(state).id:
+        # An answer that comes late belongs to a prompt that is gone; a generated token has a table of its own.
+        if not view or view["id"] != next_token.capture_request(state).id or is_open(state):
             raise PreventUpdate
         batch = workspace.tokens(state.model, next_token.inputs_of(state))
         heading = prompt_views.heading(batch, state)
         if view["state"] != "done":
-            return _stopped(workspace, view), heading, "Step", True
+            return _stopped(workspace, view), heading
         try:
             position = next_token.position_of(state, batch.lengths[0])
             logits = recent.get(next_token.stored_logits(workspace, state), position)
         except WorkbenchError as error:
-            return problem(error), heading, "Step", True
+            return problem(error), heading
         last = position == batch.lengths[0] - 1
-        content, words = _table(workspace, state, batch, logits, None if last else position + 1)
-        return content, heading, words, not last
+        return _table(workspace, state, batch, logits, None if last else position + 1), heading
 
 
 def _strip(workspace: Workspace, state: urls.State, *, cached: bool) -> tuple[Any, Any]:
@@ -125,22 +124,20 @@ def _strip(workspace: Workspace, state: urls.State, *, cached: bool) -> tuple[An
     values = next_token.surprisals(logits, batch.id_lists()[0])
     source = "from the cache" if cached else "computed just now"
     mean = float(np.mean(values)) if values else None
-    selected = state.position if state.position is not None else batch.lengths[0] - 1
+    selected = None if is_open(state) else batch.lengths[0] - 1 if state.position is None else state.position
     return prompt_views.token_strip(batch, values, selected), prompt_views.facts(batch, source, mean)
 
 
 def _table(
     workspace: Workspace, state: urls.State, batch: TokenBatch, logits: np.ndarray, following: int | None
-) -> tuple[Any, Any]:
-    """The table with its footer, and the words of the step button. following: where the token that came next stands."""
+) -> Any:
+    """The table with its footer. following: where the token that came next stands."""
     rows = next_token.candidates(workspace, state, logits)
     if following is None:
-        content = [prompt_views.table(rows, actual=None, can_append=True), prompt_views.footer(rows, None, state)]
-        return content, ["Step: append ", html.Bdi(rows[0].token, dir="ltr", className="wb-mono")]
+        return [prompt_views.table(rows, actual=None, can_append=True), prompt_views.footer(rows, None, state)]
     after = batch.id_lists()[0][following]
     actual = (batch.strings[0][following], *next_token.place_of(logits, after, state.temperature))
-    content = [prompt_views.table(rows, actual=after, can_append=False), prompt_views.footer(rows, actual, state)]
-    return content, "Step: select the last token"
+    return [prompt_views.table(rows, actual=after, can_append=False), prompt_views.footer(rows, actual, state)]
 
 
 def _stopped(workspace: Workspace, view: dict[str, Any]) -> Any:
@@ -154,20 +151,17 @@ def _append(app: Dash, workspace: Workspace) -> None:
         Output("url", "search", allow_duplicate=True),
         Output("prompt-action-note", "children"),
         Input({"type": "prompt-append", "id": ALL}, "n_clicks"),
-        Input("prompt-step", "n_clicks"),
-        State({"type": "prompt-append", "id": ALL}, "id"),
         State("url", "search"),
         prevent_initial_call=True,
     )
-    def append(clicks: list[int | None], steps: int | None, ids: list[dict[str, Any]], search: str) -> tuple[Any, Any]:
-        if not ids or not (any(clicks) or steps):
+    def append(clicks: list[int | None], search: str) -> tuple[Any, Any]:
+        if not any(clicks):
             raise PreventUpdate
-        token = ctx.triggered_id["id"] if isinstance(ctx.triggered_id, dict) else ids[0]["id"]
         try:
-            prompt = next_token.appended(workspace, urls.read(search), token)
+            prompt = next_token.appended(workspace, urls.read(search), ctx.triggered_id["id"])
         except WorkbenchError as error:
             return no_update, inline_problem(error)
-        return urls.change(search, prompt=prompt, position=None, token=None), None
+        return urls.change(search, prompt=prompt, position=None, token=None, steps=0, chosen=None), None
 
 
 def _save(app: Dash, workspace: Workspace) -> None:
@@ -182,8 +176,10 @@ def _save(app: Dash, workspace: Workspace) -> None:
     def save(clicks: int | None, search: str, session: str | None) -> tuple[Any, Any]:
         if not clicks:
             raise PreventUpdate
+        state = urls.read(search)
         try:
-            job = workspace.submit(next_token.experiment_request(urls.read(search)), session=session or "")
+            request = continuation_request(workspace, state) if is_open(state) else next_token.experiment_request(state)
+            job = workspace.submit(request, session=session or "")
         except WorkbenchError as error:
             return no_update, inline_problem(error)
         return {"id": job.id, "state": job.state}, html.Span("Saving…", className="wb-muted")

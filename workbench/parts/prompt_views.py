@@ -121,7 +121,7 @@ def reserved(state: State) -> Any:
 
 
 def controls(state: State) -> Any:
-    """Temperature, top-k and top-p; step and save."""
+    """Temperature, top-k and top-p; save."""
     return html.Div(
         [
             _slider(
@@ -130,16 +130,11 @@ def controls(state: State) -> Any:
             _slider("top_k", "Top-k", state.top_k, 1, 50, 1, [(1, "1"), (10, "10"), (50, "50")]),
             _slider("top_p", "Top-p", state.top_p, 0.05, 1.0, 0.05, [(0.05, "0.05"), (0.5, "0.5"), (1.0, "1")]),
             html.P(
-                "These redraw from the stored logits; the model does not run again.", className="wb-muted prompt-small"
+                "These redraw the table from the stored logits; a drawn continuation is drawn anew with them.",
+                className="wb-muted prompt-small",
             ),
             html.Div(
                 [
-                    html.Button(
-                        [icon("step", size=16), html.Span("Step: append the top token", id="prompt-step-words")],
-                        id="prompt-step",
-                        className="wb-button wb-primary",
-                        type="button",
-                    ),
                     html.Button(
                         [icon("save", size=16), "Save as result"],
                         id="prompt-save",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dash import Dash, Input, Output, html
+from dash import Dash, Input, Output, State, html
 
+from analyses.phrases import HEAD_SITES, query_heads_in_words
 from hooks.errors import WorkbenchError
 from hooks.interventions import Intervention
 from hooks.sites import Part
 from workbench import urls
 from workbench.parts.icons import icon
+
+if TYPE_CHECKING:
+    from workbench.workspace import Workspace
 
 VERBS = {"zero": "zero", "mean": "mean", "patch": "patch"}
 
@@ -45,24 +49,28 @@ def _button(action: str, shown: Any, title: str, look: str = "wb-icon-button") -
     )
 
 
-def describe(edit: Intervention) -> tuple[str, str]:
-    """Where an edit is, in words (`L23 h3`, `L5 MLP`), and what it does (`zero`)."""
-    return place(edit.at), VERBS.get(edit.kind, edit.kind)
+def describe(edit: Intervention, group: int | None = None) -> tuple[str, str]:
+    """Where an edit is, in words (`L23 h3`, `L5 MLP`), and what it does (`zero`). group: see `place`."""
+    return place(edit.at, group), VERBS.get(edit.kind, edit.kind)
 
 
-def place(part: Part) -> str:
-    """A part in few words: `L23 h3`, `L5 MLP`, `L5 neuron 7`, `L2 pattern h1`."""
+def place(part: Part, group: int | None = None) -> str:
+    """A part in few words: `L23 h3`, `L5 MLP`, `L5 neuron 7`, `L3 keys, key/value head 1 (query heads 3–5)`.
+
+    group: query heads per key/value head, None where the model is not known.
+    """
     site = part.site
     words = [] if site.layer is None else [f"L{site.layer}"]
     names = {"z": "", "mlp_out": "MLP", "attn_out": "attention", "mlp_post": "neurons", "resid_post": "layer"}
-    name = names.get(site.name, site.name)
+    name = {**HEAD_SITES, **names}.get(site.name, site.name)
     if part.unit is not None:
         name = f"neuron {part.unit}" if site.name == "mlp_post" else f"{site.name} {part.unit}"
-    words += [name] if name else []
-    if part.head is not None:
-        words.append(f"{'kv' if site.kind.head_axis == 'kv_head' else 'h'}{part.head}")
-    elif site.name == "z":
-        words.append("all heads")
+    if part.head is not None and site.kind.head_axis == "kv_head":
+        shared = f" ({query_heads_in_words(part.head, group)})" if group is not None else ""
+        words.append(f"{name}, key/value head {part.head}{shared}")
+    else:
+        words += [name] if name else []
+        words += [f"h{part.head}"] if part.head is not None else ["all heads"] if site.name == "z" else []
     for field in ("pos", "q_pos", "k_pos"):
         value = getattr(part, field)
         if value is not None:
@@ -71,15 +79,15 @@ def place(part: Part) -> str:
     return " ".join(words)
 
 
-def rows(edits: str) -> list[Any]:
-    """One row per edit in the text of the address; an unreadable one says so and can be removed."""
-    return [_row(text) for text in edits.split(";") if text]
+def rows(edits: str, group: int | None = None) -> list[Any]:
+    """One row per edit in the text of the address; an unreadable one says so and can be removed. group: see `place`."""
+    return [_row(text, group) for text in edits.split(";") if text]
 
 
-def _row(text: str) -> Any:
+def _row(text: str, group: int | None) -> Any:
     try:
         (edit,) = urls.State(edits=text).interventions()
-        where, what = describe(edit)
+        where, what = describe(edit, group)
         words = [html.Span(where, className="wb-mono"), html.Span(what, className="wb-muted")]
     except WorkbenchError as error:
         where = text
@@ -94,9 +102,17 @@ def _row(text: str) -> Any:
     return html.Div([html.Div(words, className="wb-edit-words"), remove], className="wb-edit")
 
 
-def register(app: Dash) -> None:
-    """Draw the edits whenever they change."""
+def register(app: Dash, workspace: Workspace) -> None:
+    """Draw the edits whenever they change, or the model that they are edits of."""
 
-    @app.callback(Output("tray-list", "children"), Input("edits", "data"))
-    def draw(edits: str | None) -> list[Any]:
-        return rows(edits or "")
+    @app.callback(
+        Output("tray-list", "children"),
+        Input("edits", "data"),
+        Input("model-state", "data"),
+        State("url", "search"),
+    )
+    def draw(edits: str | None, _: Any, search: str | None) -> list[Any]:
+        model = urls.read(search).model
+        summary = workspace.summary(model) if edits and model else None
+        info = summary["info"] if summary else None
+        return rows(edits or "", info and info["n_heads"] // info["n_kv_heads"])

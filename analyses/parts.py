@@ -1,0 +1,53 @@
+"""The parts that a sweep goes over, one per cell of its map, and the axes of that map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+from typing import Literal
+
+from analyses.phrases import listed, query_heads_in_words
+from hooks.info import ModelInfo
+from hooks.sites import Part, Site
+
+Over = Literal["head", "mlp", "attn", "layer", "neuron", "position"]
+HeadSite = Literal["z", "q", "k", "v", "pattern"]
+DIMS: dict[str, tuple[str, ...]] = {
+    "head": ("layer", "head"),
+    "mlp": ("layer",),
+    "attn": ("layer",),
+    "layer": ("layer",),
+    "neuron": ("layer", "unit"),
+    "position": ("layer", "pos"),
+}
+
+
+def dims_of(over: Over, site: HeadSite) -> tuple[str, ...]:
+    """The axes of a sweep's map; keys and values are counted by key/value head."""
+    return ("layer", Site(site, 0).kind.head_axis or "head") if over == "head" else DIMS[over]
+
+
+def parts_of(
+    over: Over, info: ModelInfo, layers: tuple[int, ...], width: int, site: HeadSite = "z"
+) -> dict[tuple[int, ...], tuple[Part, ...]]:
+    """The parts that each cell of a sweep removes, by the cell's coordinates."""
+
+    def whole(layer: int, pos: int | None = None) -> tuple[Part, ...]:
+        return tuple(Part(Site(name, layer), pos=pos) for name in ("attn_out", "mlp_out"))
+
+    if over == "head":
+        heads = range(info.size(dims_of(over, site)[1]))
+        return {(la, h): (Part(Site(site, la), head=h),) for la, h in product(layers, heads)}
+    if over == "neuron":
+        return {(la, u): (Part(Site("mlp_post", la), unit=u),) for la, u in product(layers, range(info.d_mlp))}
+    if over == "position":
+        return {(la, pos): whole(la, pos) for la, pos in product(layers, range(width))}
+    if over == "layer":
+        return {(la,): whole(la) for la in layers}
+    return {(la,): (Part(Site(f"{over}_out", la)),) for la in layers}
+
+
+def sharing_in_words(kv_heads: Iterable[int], info: ModelInfo) -> str:
+    """Which query heads read these key/value heads, as the end of a sentence; "" for none."""
+    phrases = [f"key/value head {head} serves {query_heads_in_words(head, info.group)}" for head in kv_heads]
+    return f"; {listed(phrases, len(phrases))}" if phrases else ""

@@ -1,0 +1,65 @@
+/* The Tokenizer page in the browser: choosing a token, Enter in the text box, copies of the table. */
+(function (wb) {
+  "use strict";
+  const noUpdate = () => window.dash_clientside.no_update;
+  const chips = () => document.querySelectorAll("#tokenizer-chips [data-wb-token]");
+  const chosen = (all) => {
+    const at = wb.state().position;
+    return at === null ? all.length - 1 : Math.min(at, all.length - 1);
+  };
+
+  wb.tokenizerView = function (search, before) {
+    const all = chips();
+    const at = chosen(all);
+    all.forEach((chip, index) => chip.setAttribute("aria-pressed", index === at ? "true" : "false"));
+    const view = { position: wb.state(search).position };
+    return before && before.position === view.position ? noUpdate() : view;
+  };
+  wb.tokenizerTable = function (copy, csv, texts) {
+    const asked = window.dash_clientside.callback_context.triggered_id;
+    if (!texts || !(copy || csv)) return noUpdate();
+    if (asked === "tokenizer-csv") {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([texts.csv], { type: "text/csv;charset=utf-8" }));
+      link.download = "tokens.csv";
+      link.click();
+      window.setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+      return "csv";
+    }
+    const refused = () => wb.toast("The browser did not allow copying: use CSV");
+    if (navigator.clipboard && window.isSecureContext) {
+      navigator.clipboard.writeText(texts.tsv).then(() => wb.toast("Table copied"), refused);
+    } else refused();
+    return "copy";
+  };
+
+  document.addEventListener("click", function (event) {
+    const chip = event.target.closest("#tokenizer-chips [data-wb-token]");
+    if (chip) wb.setState({ position: Number(chip.dataset.wbToken) });
+  });
+  document.addEventListener("keydown", function (event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.target.id !== "tokenizer-text") return;
+    event.preventDefault();
+    document.getElementById("tokenizer-apply").click();
+  });
+  function tell(event) {
+    const chip = event.target.closest && event.target.closest("#tokenizer-chips [data-wb-token]");
+    const line = document.getElementById("tokenizer-readout");
+    if (!chip || !line) return;
+    const token = document.createElement("strong");
+    token.textContent = chip.dataset.wbShown;
+    line.replaceChildren(token, document.createTextNode("  " + chip.dataset.wbFacts));
+  }
+  document.addEventListener("pointerover", tell);
+  document.addEventListener("focusin", tell);
+  for (const [key, step] of [["ArrowLeft", -1], ["ArrowRight", 1]]) {
+    wb.onKey(key, function () {
+      const all = chips();
+      if (!all.length) return false;
+      const next = Math.max(0, Math.min(all.length - 1, chosen(all) + step));
+      wb.setState({ position: next });
+      if (document.activeElement && document.activeElement.closest("#tokenizer-chips")) all[next].focus();
+      return true;
+    });
+  }
+})(window.wb);

@@ -1,0 +1,99 @@
+"""The parts of a model outside its blocks: embeddings, the final norm, the unembedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hooks.conventions import Blueprint
+from hooks.observe import Call, Observation
+from hooks.ports import Port, View
+from hooks.projections import is_projection
+
+CLOSE = 1e-5
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a stack begins. norm: of the sum of embeddings, where there is one; others: further terms of that sum."""
+
+    embed: Port | None
+    pos_embed: Port | None
+    others: tuple[Port, ...] = ()
+    norm: Port | None = None
+
+
+def start_of(
+    model: PreTrainedModel, seen: Observation, first: Call, since: int, blueprint: Blueprint, rows: int,
+    factors: Sequence[float],
+) -> Start:  # fmt: skip
+    """What is added to give the first residual stream: token embeddings, positions, and what else there is.
+
+    since: order of the call after which the stack begins, since another stack may run before it. Where the terms cannot
+    be told apart, the output of the module that joins them is `embed`.
+    """
+    target = first.given
+    assert target is not None
+    early = [c for c in seen.calls if since < c.order < first.order and _wide(c.gave, target)]
+    tables = [c for c in early if isinstance(model.get_submodule(c.path), nn.Embedding) or _named(c, blueprint.pos_embed)]
+    token = next((c for c in tables if not _named(c, blueprint.pos_embed)), None)
+    position = next((c for c in tables if _named(c, blueprint.pos_embed)), None)
+    others = [c for c in tables if c is not token and c is not position]
+    norms = [c for c in early if "Norm" in type(model.get_submodule(c.path)).__name__ and _equal(c.gave, target)]
+    if token is not None:
+        for factor, norm in product(factors, (None, *norms)):
+            terms = [View(scale=factor).open(token.gave, rows)]  # type: ignore[arg-type]
+            terms += [View().open(c.gave, rows) for c in (position, *others) if c is not None]  # type: ignore[arg-type]
+            if any(term.shape[-2:] != terms[0].shape[-2:] for term in terms):
+                continue
+            total = sum(terms[1:], start=terms[0])
+            reached = target if norm is None else norm.given
+            if reached is not None and total.shape == reached.shape and torch.allclose(total, reached, rtol=CLOSE, atol=CLOSE):
+                return Start(
+                    Port(token.path, "out", View(scale=factor), call=token.number),
+                    None if position is None else Port(position.path, "out", call=position.number),
+                    tuple(Port(c.path, "out", call=c.number) for c in others),
+                    None if norm is None else Port(norm.path, "out", call=norm.number),
+                )
+    whole = [c for c in early if _equal(c.gave, target)]
+    return Start(Port(whole[-1].path, "out", call=whole[-1].number) if whole else None, None)
+
+
+def final_norm(model: PreTrainedModel, seen: Observation, last: Call, blocks: Sequence[str]) -> Port | None:
+    """The norm that reads the last block's output, whole: None in models that norm inside their blocks."""
+    for call in seen.calls:
+        inside = any(call.path.startswith(f"{block}.") or call.path == block for block in blocks)
+        if call.order > last.order and not inside and _equal(call.given, last.gave):
+            if "Norm" in type(model.get_submodule(call.path)).__name__:
+                return Port(call.path, "out", call=call.number)
+    return None
+
+
+def unembedding(model: PreTrainedModel, seen: Observation, logits: Tensor | None) -> str | None:
+    """Path of the projection that gives the logits at every position, None where there is none."""
+    if logits is None or logits.ndim != 3:
+        return None
+    head = model.get_output_embeddings()
+    for call in reversed(seen.calls):
+        module = model.get_submodule(call.path)
+        wide = call.gave is not None and call.gave.shape == logits.shape
+        if wide and is_projection(module) and (head is None or module is head):
+            return call.path
+    return None
+
+
+def _named(call: Call, names: tuple[str, ...]) -> bool:
+    return call.path.rpartition(".")[2] in names
+
+
+def _wide(x: Tensor | None, target: Tensor) -> bool:
+    return x is not None and x.is_floating_point() and x.shape[-1] == target.shape[-1]
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and one.shape == other.shape and bool(torch.equal(one, other))

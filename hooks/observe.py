@@ -1,0 +1,130 @@
+"""Watch one forward pass of a model that is not understood yet: every module's input and output, every attention call.
+
+What the pass shows decides which module is what (`hooks.roles`) and how a block adds (`hooks.choose`): the output
+projection is the module that reads z, the values are what the pattern is multiplied with, whatever they are called.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hooks.attention import AttentionFacts
+from hooks.ports import hidden_of, output_of
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a module. order: place among all calls, by when they began."""
+
+    path: str
+    number: int
+    order: int
+    given: Tensor | None = None
+    gave: Tensor | None = None
+    items: tuple[Any, ...] = ()
+
+
+@dataclass(eq=False)
+class AttentionCall:
+    """One call of the attention function: shapes [batch pos head d]; pattern [batch head q_pos k_pos]."""
+
+    path: str
+    number: int
+    order: int
+    facts: AttentionFacts
+    q: Tensor | None = None
+    k: Tensor | None = None
+    v: Tensor | None = None
+    z: Tensor | None = None
+    pattern: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Observation:
+    """What one forward pass showed. output: the model's own."""
+
+    calls: list[Call] = field(default_factory=list)
+    attention: list[AttentionCall] = field(default_factory=list)
+    output: Any = None
+
+    def of(self, path: str) -> list[Call]:
+        """The calls of one module, first to last."""
+        return [call for call in self.calls if call.path == path]
+
+    def under(self, prefix: str) -> list[Call]:
+        """The calls of modules below `prefix`, itself not included, in the order in which they began."""
+        return [call for call in self.calls if call.path.startswith(f"{prefix}.")]
+
+    def between(self, calls: list[Call], block: Call, until: Call | None) -> list[Call]:
+        """Those of `calls` that began while one call of a block ran: before the block's next call."""
+        return [call for call in calls if call.order > block.order and (until is None or call.order < until.order)]
+
+
+class Recorder:
+    """Plays the part of a run: the attention function and the modules show it what they compute."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._numbers: dict[str, int] = defaultdict(int)
+        self.seen = Observation()
+
+    def attention(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """See `hooks.attention.AttentionTap`."""
+        call = self.seen.attention[-1]
+        field_of = {"q_rot": "q", "k_rot": "k", "pattern": "pattern", "value": "v", "mixed": "z"}
+        if name in field_of:
+            setattr(call, field_of[name], x.clone())
+        return x
+
+    def facts(self, module: nn.Module, facts: AttentionFacts) -> None:
+        """See `hooks.attention.AttentionTap`."""
+        path = self._paths.get(id(module), "")
+        number = sum(call.path == path for call in self.seen.attention)
+        self.seen.attention.append(AttentionCall(path, number, len(self.seen.calls), facts))
+
+    def experts(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """See `hooks.experts.ExpertsTap`."""
+        return x
+
+    def before(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = hidden_of(args, kwargs)
+        call = Call(path, self._numbers[path], len(self.seen.calls), None if given is None else given.clone())
+        self._numbers[path] += 1
+        self.seen.calls.append(call)
+
+    def after(self, path: str, output: Any) -> None:
+        # The call that is closing is the newest one of its module that has no output yet.
+        call = next(c for c in reversed(self.seen.calls) if c.path == path and c.gave is None and not c.items)
+        gave = output_of(output)
+        call.gave = None if gave is None else gave.clone()
+        call.items = tuple(output) if isinstance(output, (tuple, list)) else (output,)
+
+
+@contextmanager
+def recording(model: PreTrainedModel, recorder: Recorder) -> Iterator[None]:
+    """While open, every module of `model` shows its calls to `recorder`."""
+    handles = []
+    try:
+        for path, module in model.named_modules():
+            if not path:
+                continue
+
+            def before(_: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
+                recorder.before(path, args, kwargs)
+
+            def after(_: nn.Module, __: Any, output: Any, path: str = path) -> None:
+                recorder.after(path, output)
+
+            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(module.register_forward_hook(after))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
