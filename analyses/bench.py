@@ -10,12 +10,14 @@ from torch import Tensor
 
 from analyses.experiment import Experiment
 from analyses.grid import Grid
+from analyses.memory import rows_within
 from hooks.activations import Activations
 from hooks.errors import BudgetError, InputError
 from hooks.generate import Continuation, generate
 from hooks.interventions import Intervention
 from hooks.model import Instrumented
 from hooks.plan import CapturePlan
+from hooks.prompts import PromptSet
 from hooks.run import Run
 from hooks.sampling import Sampling
 from hooks.schedule import World
@@ -56,7 +58,7 @@ class Bench:
         self.forwards = 0
         self._progress = progress
         self._batches: dict[str, TokenBatch] = {}
-        self._sources: dict[str, dict[Site, Tensor]] = {}
+        self._sources: dict[str, Activations] = {}
 
     @property
     def rng(self) -> torch.Generator:
@@ -70,8 +72,12 @@ class Bench:
                 f"this experiment has no inputs.{name}.", f'Add "{name}": {{"prompts": […]}} to its inputs.'
             )
         if name not in self._batches:
-            self._batches[name] = self.model.tokens(self.experiment.inputs[name])
+            self._batches[name] = self.tokens(self.experiment.inputs[name])
         return self._batches[name]
+
+    def tokens(self, inputs: PromptSet) -> TokenBatch:
+        """The prompts as the model gets them. Raises InputError."""
+        return self.model.tokens(inputs)
 
     def batches(self) -> Mapping[str, TokenBatch]:
         """The tokens of all inputs."""
@@ -84,7 +90,9 @@ class Bench:
 
     def capture(self, inputs: str | TokenBatch, plan: CapturePlan, edits: Sequence[Intervention] = ()) -> Activations:
         """The planned sites of a run on `inputs`, under edits. Raises SiteMissing, InputError, BudgetError."""
-        return self.forward(inputs, plan, edits).activations
+        batch = self.batch(inputs) if isinstance(inputs, str) else inputs
+        at = None if Site("logits") in plan.sites else torch.tensor(batch.answer_at)
+        return self.forward(inputs, plan, edits, logits_at=at).activations
 
     def forward(
         self,
@@ -94,11 +102,17 @@ class Bench:
         *,
         logits_at: Tensor | None = None,
     ) -> Run:
-        """One run on `inputs`: logits and the planned sites."""
+        """Logits and the planned sites of a run on `inputs`: in several forwards where one would exceed the budget."""
         batch = self.batch(inputs) if isinstance(inputs, str) else inputs
         self._check_budget(batch, plan)
-        self.forwards += 1
-        return self.model.run(batch, plan, edits, sources=self.sources(edits), logits_at=logits_at)
+        sources = self.sources(edits)
+        size = rows_within(self.budget_bytes, self.model.info, batch, everywhere=logits_at is None)
+        runs = []
+        for start in range(0, len(batch), size):
+            at = None if logits_at is None else logits_at[start : start + size]
+            runs.append(self.model.run(batch.rows(start, start + size), plan, edits, sources=sources, logits_at=at))
+            self.forwards += 1
+        return runs[0] if len(runs) == 1 else _joined(runs, batch)
 
     def generate(
         self,
@@ -125,11 +139,12 @@ class Bench:
         self.forwards += sum(continuation.forwards for continuation in found)
         return found
 
-    def worlds(self, inputs: str, worlds: Sequence[World], *, logits_at: Tensor | None = None) -> Tensor:
+    def worlds(self, inputs: str | TokenBatch, worlds: Sequence[World], *, logits_at: Tensor | None = None) -> Tensor:
         """Logits [1 + worlds, batch, pos, d_vocab] of the clean prompts and of every set of edits, in one forward."""
+        batch = self.batch(inputs) if isinstance(inputs, str) else inputs
         self.forwards += 1
         sources = self.sources([edit for world in worlds for edit in world])
-        return self.model.run_worlds(self.batch(inputs), worlds, sources=sources, logits_at=logits_at)
+        return self.model.run_worlds(batch, worlds, sources=sources, logits_at=logits_at)
 
     def sources(self, edits: Sequence[Intervention]) -> dict[str, Activations]:
         """Captures of the inputs that edits copy from, at the sites they address; each site is captured once."""
@@ -138,10 +153,12 @@ class Bench:
             for name in edit.sources:
                 wanted.setdefault(name, set()).add(edit.at.site)
         for name, sites in wanted.items():
-            known = self._sources.setdefault(name, {})
+            known = self._sources.get(name, Activations({}, self.batch(name)))
             if missing := sites - set(known):
-                known |= dict(self.capture(name, CapturePlan(sites=frozenset(missing))))
-        return {name: Activations(self._sources[name], self.batch(name)) for name in wanted}
+                captured = self.capture(name, CapturePlan(sites=frozenset(missing)))
+                known = Activations({**known, **captured}, self.batch(name))
+            self._sources[name] = known
+        return {name: self._sources[name] for name in wanted}
 
     def _check_budget(self, batch: TokenBatch, plan: CapturePlan) -> None:
         need = plan.bytes(self.model.info, batch)
@@ -151,3 +168,9 @@ class Bench:
                 "Use fewer sites, fewer prompts or shorter prompts.",
                 bytes=need,
             )
+
+
+def _joined(runs: Sequence[Run], batch: TokenBatch) -> Run:
+    """The runs of a batch's parts as one run of the batch."""
+    sites = {site: torch.cat([run.activations[site] for run in runs]) for site in runs[0].activations}
+    return Run(torch.cat([run.logits for run in runs]), Activations(sites, batch), runs[0].attention)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import product
 from typing import Literal
 
@@ -12,6 +12,8 @@ from hooks.sites import Part, Site
 
 Over = Literal["head", "mlp", "attn", "layer", "neuron", "position"]
 HeadSite = Literal["z", "q", "k", "v", "pattern"]
+WRITES = ("attn_out", "mixer_out", "cross_attn_out", "mlp_out")
+"""What a layer may write to the residual stream."""
 DIMS: dict[str, tuple[str, ...]] = {
     "head": ("layer", "head"),
     "mlp": ("layer",),
@@ -28,12 +30,22 @@ def dims_of(over: Over, site: HeadSite) -> tuple[str, ...]:
 
 
 def parts_of(
-    over: Over, info: ModelInfo, layers: tuple[int, ...], width: int, site: HeadSite = "z"
+    over: Over,
+    info: ModelInfo,
+    layers: tuple[int, ...],
+    width: int,
+    site: HeadSite = "z",
+    *,
+    writable: Collection[Site] | None = None,
 ) -> dict[tuple[int, ...], tuple[Part, ...]]:
-    """The parts that each cell of a sweep removes, by the cell's coordinates."""
+    """The parts that each cell of a sweep removes, by the cell's coordinates.
+
+    writable: what a model lets be edited, which says what a layer writes; without it, attention and an MLP.
+    """
 
     def whole(layer: int, pos: int | None = None) -> tuple[Part, ...]:
-        return tuple(Part(Site(name, layer), pos=pos) for name in ("attn_out", "mlp_out"))
+        sites = [Site(name, layer) for name in (WRITES if writable is not None else WRITES[::3])]
+        return tuple(Part(site, pos=pos) for site in sites if writable is None or site in writable)
 
     if over == "head":
         heads = range(info.size(dims_of(over, site)[1]))

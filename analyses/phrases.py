@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analyses.experiment import Experiment
+from hooks.model import Instrumented
 from hooks.prompts import IdAnswer
 from hooks.sites import Part, Site
+from hooks.tokens import display
 
 
 def prompts_in_words(experiment: Experiment, name: str) -> str:
     """How many prompts an input has: "1 prompt", "16 prompts"."""
     count = len(experiment.inputs[name].prompts) if name in experiment.inputs else 0
     return f"{count} prompt" if count == 1 else f"{count} prompts"
+
+
+OF_ANSWER = {
+    "prob": "the probability",
+    "logprob": "the log-probability",
+    "rank": "the rank",
+    "cross_entropy": "the cross-entropy",
+}
+METRIC_WORDS = {
+    "kl": "the KL divergence from the clean run",
+    "loss": "the loss",
+    "accuracy": "how often the answer comes first",
+    "label_loss": "the loss on the labels",
+    "label_prob": "the probability of the labels",
+    "label_accuracy": "how often the label comes first",
+    "value": "the output",
+    "squared_error": "the squared error of the output",
+    "embedding_cosine": "the cosine similarity with the clean embedding",
+}
+CHOICES = {
+    "causal": "next-token probability",
+    "seq2seq": "next-token probability",
+    "masked": "masked-token probability",
+}
+
+
+def probability_in_words(task: str) -> str:
+    """What a model's probabilities are of: next tokens, a masked token, classes."""
+    return CHOICES.get(task, "class probability")
+
+
+def choices_in_words(model: Instrumented, ids: Sequence[int]) -> tuple[str, ...]:
+    """The tokens or classes that a model chooses among, as a reader knows them."""
+    if model.info.labels:
+        return tuple(model.info.labels[choice] for choice in ids)
+    return display(model.tokenizer, list(ids))
 
 
 def metric_in_words(metric: str, experiment: Experiment) -> str:
@@ -20,10 +60,9 @@ def metric_in_words(metric: str, experiment: Experiment) -> str:
     foil = _only(clean.foils) if clean else None
     if metric == "logit_diff":
         return f"logit({answer}) − logit({foil})" if answer and foil else "the logit difference of answer and foil"
-    if metric in ("prob", "logprob", "rank"):
-        words = {"prob": "the probability", "logprob": "the log-probability", "rank": "the rank"}[metric]
-        return f"{words} of {answer}" if answer else f"{words} of the answer"
-    return {"kl": "the KL divergence from the clean run", "loss": "the loss"}[metric]
+    if metric in OF_ANSWER:
+        return f"{OF_ANSWER[metric]} of {answer}" if answer else f"{OF_ANSWER[metric]} of the answer"
+    return METRIC_WORDS[metric]
 
 
 def _only(answers: tuple[object, ...]) -> str | None:

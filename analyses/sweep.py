@@ -2,7 +2,8 @@
 
 Each cell is one set of edits. Cells become rows of one batch beside the clean prompts; a cell's rows join the batch at
 the layer of its first edit, so nothing before it is computed twice, and the unembedding runs at answer positions only.
-The metric reduces the logits before anything is kept. The order of cells never matters.
+Where not even one cell fits the byte budget, the prompts are split too. The metric reduces the logits before anything
+is kept. The order of cells never matters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from analyses.bench import Bench
+from analyses.memory import rows_within
 from analyses.metrics import Metric, Target
 from hooks.schedule import World
 from hooks.tokens import TokenBatch
@@ -42,9 +44,8 @@ def sweep(
     """Every metric for every cell and prompt. `on_chunk` is told after each forward, and may raise Cancelled."""
     batch = bench.batch(inputs)
     for metric in metrics:
-        metric.check(batch)
+        metric.check(batch, bench.model.info)
     everywhere = any(metric.everywhere for metric in metrics)
-    at = None if everywhere else torch.tensor(batch.answer_at)
     bench.sources([edit for cell in cells for edit in cell])
     measured = Measured(
         np.zeros((len(metrics), len(batch))),
@@ -52,31 +53,29 @@ def sweep(
         np.zeros(len(cells), dtype=bool),
     )
     order = sorted(range(len(cells)), key=lambda cell: _first_layer(cells[cell]))
-    size = cells_per_forward(bench, batch, len(cells), everywhere=everywhere)
-    for start in range(0, len(order), size):
-        chunk = order[start : start + size]
-        logits = bench.worlds(inputs, [cells[cell] for cell in chunk], logits_at=at)
-        _reduce(logits, batch, metrics, chunk, measured)
-        if on_chunk is not None:
-            on_chunk(measured)
+    n_cells, n_prompts = shares_per_forward(bench, batch, len(cells), everywhere=everywhere)
+    for start in range(0, len(order), n_cells):
+        chunk = order[start : start + n_cells]
+        for first in range(0, len(batch), n_prompts):
+            part = batch.rows(first, first + n_prompts)
+            at = None if everywhere else torch.tensor(part.answer_at)
+            logits = bench.worlds(part, [cells[cell] for cell in chunk], logits_at=at)
+            _reduce(logits, part, metrics, chunk, measured)
+            measured.done[chunk] = first + n_prompts >= len(batch)
+            if on_chunk is not None:
+                on_chunk(measured)
     return measured
 
 
-def cells_per_forward(bench: Bench, batch: TokenBatch, n_cells: int, *, everywhere: bool) -> int:
-    """How many cells share a forward: what fits the byte budget, and few enough that progress shows."""
-    rows = max(1, bench.budget_bytes // row_bytes(bench, batch, everywhere=everywhere))
-    fitting = max(1, rows // len(batch) - 1)
-    return min(fitting, max(1, -(-n_cells // STEPS)))
+def shares_per_forward(bench: Bench, batch: TokenBatch, n_cells: int, *, everywhere: bool) -> tuple[int, int]:
+    """How many cells and prompts share a forward: what fits the byte budget, and few enough that progress shows.
 
-
-def row_bytes(bench: Bench, batch: TokenBatch, *, everywhere: bool) -> int:
-    """Bytes that one row of a packed forward needs at its widest layer, logits included."""
-    info, width = bench.model.info, batch.ids.shape[1]
-    heads = info.n_heads + 2 * info.n_kv_heads
-    streams = width * (6 * info.d_model + 3 * info.d_mlp + 3 * heads * info.d_head)
-    attention = 3 * info.n_heads * width * width
-    logits = 3 * info.d_vocab * (width if everywhere else 1)
-    return 4 * (streams + attention + logits)
+    Each prompt has a clean row beside those of the cells.
+    """
+    rows = rows_within(bench.budget_bytes, bench.model.info, batch, everywhere=everywhere)
+    n_prompts = min(len(batch), max(1, rows // 2))
+    fitting = max(1, rows // n_prompts - 1)
+    return min(fitting, max(1, -(-n_cells // STEPS))), n_prompts
 
 
 def _first_layer(world: World) -> int:
@@ -84,21 +83,19 @@ def _first_layer(world: World) -> int:
 
 
 def _reduce(
-    logits: Tensor, batch: TokenBatch, metrics: Sequence[Metric], chunk: Sequence[int], measured: Measured
+    logits: Tensor, part: TokenBatch, metrics: Sequence[Metric], chunk: Sequence[int], measured: Measured
 ) -> None:
+    """Fill in the values of the prompts of `part`."""
+    prompts = slice(part.first, part.first + len(part))
     clean = logits[0].float()
-    target = Target(batch, clean)
+    target = Target(part, clean)
     for m, metric in enumerate(metrics):
-        measured.clean[m] = _values(metric, clean, target, batch)
+        measured.clean[m, prompts] = _values(metric, clean, target)
         for row, cell in enumerate(chunk):
-            measured.cells[m, cell] = _values(metric, logits[1 + row].float(), target, batch)
-    measured.done[list(chunk)] = True
+            measured.cells[m, cell, prompts] = _values(metric, logits[1 + row].float(), target)
 
 
-def _values(metric: Metric, logits: Tensor, target: Target, batch: TokenBatch) -> np.ndarray:
-    if logits.shape[1] > 1 and not metric.everywhere:
-        last = torch.tensor(batch.answer_at, device=logits.device)
-        rows = torch.arange(len(batch), device=logits.device)
-        clean = target.clean if target.clean.shape[1] == 1 else target.clean[rows, last][:, None]
-        logits, target = logits[rows, last][:, None], Target(batch, clean)
+def _values(metric: Metric, logits: Tensor, target: Target) -> np.ndarray:
+    if not metric.everywhere:
+        logits, target = target.at_answers(logits), Target(target.batch, target.at_answers(target.clean))
     return metric.compute(logits, target).double().cpu().numpy()

@@ -37,10 +37,17 @@
     const chip = event.target.closest("#tokenizer-chips [data-wb-token]");
     if (chip) wb.setState({ position: Number(chip.dataset.wbToken) });
   });
+  function split() {
+    const text = document.getElementById("tokenizer-text").value;
+    if (text !== wb.state().prompt) wb.setState({ prompt: text, position: null, token: null }, { push: true });
+  }
+  document.addEventListener("click", function (event) {
+    if (event.target.closest("#tokenizer-apply")) split();
+  });
   document.addEventListener("keydown", function (event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.target.id !== "tokenizer-text") return;
     event.preventDefault();
-    document.getElementById("tokenizer-apply").click();
+    split();
   });
   function tell(event) {
     const chip = event.target.closest && event.target.closest("#tokenizer-chips [data-wb-token]");

@@ -106,7 +106,7 @@ window.wb = window.wb || {};
   wb.redo = () => step("future", "past");
 
   /* ---- Called by Dash's clientside callbacks (parts/frame.py, parts/prompt_box.py) ---- */
-  const INPUTS = ["model", "prompt", "answer", "foil", "special", "plain"];
+  const INPUTS = ["model", "prompt", "answer", "foil", "special", "plain", "target", "image", "stack"];
   /* What decides whether the page is drawn anew: the path and the inputs, and the end of the job that opens the model. */
   wb.route = function (path, search, events, model, session, before) {
     if (!session) return NO_UPDATE();
@@ -155,6 +155,8 @@ window.wb = window.wb || {};
     try { window.sessionStorage.setItem("wb-session", id); } catch (error) { /* lasts for the page */ }
     return id;
   };
+  /* What belongs to one model and not to the next. */
+  wb.fresh = { layer: null, head: null, token: null, position: null, where: null, stack: "", image: "", target: "" };
   wb.theme = () => wb.themeName();
   let lastInput = 0;
   for (const name of ["pointerdown", "keydown"]) {
@@ -170,7 +172,7 @@ window.wb = window.wb || {};
   /* The prompt box follows the address, but only where the address changed: half-typed text stays. */
   wb.promptFields = function () {
     const state = wb.state();
-    const names = ["prompt", "answer", "foil", "special", "plain"];
+    const names = ["prompt", "answer", "foil", "special", "target", "answer", "foil", "plain"];
     const values = names.map((name) => (fields && fields[name] === state[name] ? NO_UPDATE() : state[name]));
     fields = Object.fromEntries(names.map((name) => [name, state[name]]));
     return values;
@@ -263,7 +265,7 @@ window.wb = window.wb || {};
       wb.open(data.wbNav, data.wbSet ? JSON.parse(data.wbSet) : {});
     } else if (data.wbRemove !== undefined) wb.removeEdit(data.wbRemove);
     else if (data.wbAdd !== undefined) wb.addEdit(data.wbAdd);
-    else if (data.wbModel !== undefined) { wb.close(); wb.setState({ model: data.wbModel, layer: null, head: null }, { push: true }); }
+    else if (data.wbModel !== undefined) { wb.close(); wb.setState({ model: data.wbModel, ...wb.fresh }, { push: true }); }
     else wb.act(data.wbAction);
   });
   /* A link to a page carries the state even when it is opened in another tab. */

@@ -43,7 +43,7 @@ def _of_model(site: Site, wiring: Wiring, info: ModelInfo) -> str:
         return f"no position embeddings of their own: {how[positions]}"
     if site.name == "ln_final":
         return "no norm after the last block: resid_post is what the head reads"
-    return "the embedding is not seen as a sum of parts"
+    return "no module gives the embedding: its parts are joined in the model's own code"
 
 
 def _of_experts(site: Site, layer: LayerWiring) -> str:
@@ -53,10 +53,10 @@ def _of_experts(site: Site, layer: LayerWiring) -> str:
 
 
 def _of_sum(site: Site, layer: LayerWiring) -> str:
-    if layer.attention is None and site.name in ("attn_out", "resid_mid"):
-        if site.name == "attn_out" or layer.mlp is None and layer.experts is None:
-            return "this block has no attention" + (f": its mixer is {_last(layer.mixer)}" if layer.mixer else "")
-    if site.name == "mlp_out" and layer.mlp is None and layer.experts is None:
+    alone = layer.mlp is None and layer.experts is None
+    if layer.attention is None and (site.name == "attn_out" or (site.name == "resid_mid" and alone)):
+        return "this block has no attention" + (f": its mixer is {_last(layer.mixer)}" if layer.mixer else "")
+    if site.name == "mlp_out" and alone:
         return "this block has no MLP"
     if layer.parallel and site.name == "resid_mid":
         return "parallel blocks: attention and MLP both read resid_pre, so there is no stream between them"

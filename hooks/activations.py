@@ -21,6 +21,8 @@ class Activations(Mapping[Site, Tensor]):
     def __init__(self, values: Mapping[Site, Tensor], batch: TokenBatch) -> None:
         self._values = dict(values)
         self.batch = batch
+        # Means that edits have asked for, kept here so that many forwards share them: see `hooks.sources`.
+        self.means: dict[tuple[Site, str], Tensor] = {}
 
     def __getitem__(self, site: Site | str) -> Tensor:
         wanted = Site.parse(site) if isinstance(site, str) else site

@@ -39,13 +39,16 @@ class AttentionFacts:
 
 
 class AttentionTap(Protocol):
-    """What the attention function needs of a run."""
+    """What the attention function and the experts function need of a run."""
 
     def attention(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """`x`, perhaps edited: site `name` of the layer whose attention is `module`, in the site's axes.
 
         "value" and "mixed" (v and z as the function has them) are shown for recognition only.
         """
+
+    def experts(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """`x` [token expert …], perhaps edited: site `name` of the layer whose experts `module` holds."""
 
     def facts(self, module: nn.Module, facts: AttentionFacts) -> None:
         """Told, when a call begins, how `module` turns queries and keys into scores."""

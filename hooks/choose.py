@@ -101,7 +101,7 @@ class _Finder:
         others = [path for name, pair in homes.items() if name != site for path in pair if path]
         home, projection = homes[site]
         ranked = sorted(
-            (c for c in self._wide if c.path not in others and not any(c.path.startswith(f"{o}.") for o in others)
+            (c for c in self._wide if (c.path not in others and not any(c.path.startswith(f"{o}.") for o in others))
              or c.path in (home, projection)),
             key=lambda c: (c.path != projection, c.path != home, not self._norm(c), c.order),
         )  # fmt: skip
@@ -111,14 +111,18 @@ class _Finder:
                 yield Port(call.path, "out", view, call=call.number), view.open(call.gave, self._rows)  # type: ignore[arg-type]
 
     def _streams(self, total: Tensor) -> Iterator[tuple[Port, Tensor, Step | None]]:
-        """Where the stream `total` is read: as it is (before a norm or a sublayer), or as the norm of a post-norm block."""
+        """Where the stream `total` is read: as it is (before a norm or a sublayer), or normed in a post-norm block."""
         for call in sorted(self._read, key=lambda c: (not self._norm(c), c.order)):
             given = View().open(call.given, self._rows)  # type: ignore[arg-type]
             if not torch.equal(given, total):
                 continue
             yield Port(call.path, "in", in_place=True, call=call.number), total, None
             if self._norm(call) and call.gave is not None and call.gave.shape == call.given.shape:  # type: ignore[union-attr]
-                yield Port(call.path, "out", call=call.number), View().open(call.gave, self._rows), Step("", call.path, call.number)
+                yield (
+                    Port(call.path, "out", call=call.number),
+                    View().open(call.gave, self._rows),
+                    Step("", call.path, call.number),
+                )
 
     def in_turn(
         self, stream: Tensor, after: Tensor, writers: list[str], written: dict[str, list[Candidate]]
@@ -155,7 +159,6 @@ class _Finder:
             if a.shape == m.shape == before.shape and any(torch.equal(t, after) for t in in_any_order(before, a, m)):
                 return Sum({one: a_port, other: m_port}, (Step(one), Step(other)), parallel=True)
         return None
-
 
     def last_only(self, after: Tensor, written: list[Candidate]) -> Sum | None:
         """The MLP's addition alone, where what comes before it is no plain sum."""

@@ -14,7 +14,7 @@ def is_plain(module: nn.Module) -> bool:
     """Whether `module.weight` is the matrix itself: not quantised, not packed, not with an adapter beside it."""
     weight = getattr(module, "weight", None)
     # A subclass of Tensor, such as torchao's, claims the number type of what it dequantises to.
-    if type(weight) not in (Tensor, nn.Parameter) or weight.dtype not in PLAIN:
+    if not isinstance(weight, Tensor) or type(weight) not in (Tensor, nn.Parameter) or weight.dtype not in PLAIN:
         return False
     widths = (getattr(module, "out_features", None), getattr(module, "in_features", None))
     linear = all(isinstance(width, int) for width in widths)

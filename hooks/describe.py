@@ -6,12 +6,13 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from hooks.feed import VISION, embedding_rows, image_batch
 from hooks.info import ModelInfo, Positions, StackInfo
 from hooks.loading import Loaded
-from hooks.observe import Call, Observation
+from hooks.observe import AttentionCall, Call, Observation
 from hooks.proof import Proof
 from hooks.sites import MAIN, SITES
 from hooks.tokens import TokenBatch
@@ -52,7 +53,7 @@ def describe(loaded: Loaded, wiring: Wiring, batch: TokenBatch, seen: Observatio
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
         task=wiring.feed.task,
-        labels=tuple(str(config.id2label[n]) for n in sorted(config.id2label)) if labels else (),
+        labels=tuple(str(name) for _, name in sorted(dict(config.id2label or {}).items())) if labels else (),
         stacks=others,
         n_embed=embedding_rows(model),
         filler=getattr(model.config.get_text_config(), "pad_token_id", None),
@@ -61,6 +62,7 @@ def describe(loaded: Loaded, wiring: Wiring, batch: TokenBatch, seen: Observatio
         source_input=next(iter(fed), None),
         grid=grid,
         prefix=prefix,
+        reads_end=wiring.feed.task == "pairs" and _reads_end(wiring, seen),
     )
 
 
@@ -110,11 +112,29 @@ def _stack(model: PreTrainedModel, wiring: Wiring, stack: StackWiring, seen: Obs
         parallel=any(layer.parallel for layer in layers),
         gated=mlp.gated if mlp else experts is not None,
         causal=stack.causal,
-        windows=tuple(None if call is None else call.facts.window for call in called),
+        windows=tuple(_window(config, number, call) for number, call in enumerate(called)),
         n_ctx=_positions_limit(config),
         d_qk=d_qk if d_qk != d_head else None,
         n_positions=_fixed_positions(stack, block, wiring),
     )
+
+
+def _window(config: Any, layer: int, call: AttentionCall | None) -> int | None:
+    """Keys that a layer's attention may look back; in attention of a family's own code, as its config says."""
+    if call is not None:
+        return call.facts.window
+    kinds = getattr(config, "attention_layers", None) or ()
+    return int(config.window_size) if layer < len(kinds) and kinds[layer] == "local" else None
+
+
+def _reads_end(wiring: Wiring, seen: Observation) -> bool:
+    """Whether a text is summed up by its last position, padding or not: the probe's second text is a padded one."""
+    norm = wiring.main.final_norm
+    final = None if norm is None else seen.of(norm.module)[norm.call].gave
+    if final is None:
+        return False
+    end = final[:, -1]
+    return any(c.given is not None and c.given.shape == end.shape and c.given.equal(end) for c in seen.calls)
 
 
 def _fixed_positions(stack: StackWiring, block: Call, wiring: Wiring) -> int | None:
@@ -125,16 +145,22 @@ def _fixed_positions(stack: StackWiring, block: Call, wiring: Wiring) -> int | N
 
 def _sandwich(stack: StackWiring) -> bool:
     """Whether a norm stands between a sublayer and what it writes."""
-    return any(
-        layer.attention is not None and layer.writes in layer.norms for layer in stack.layers
-    )
+    return any(layer.attention is not None and layer.writes in layer.norms for layer in stack.layers)
 
 
 def _norm_kind(model: PreTrainedModel, stack: StackWiring, seen: Observation) -> str:
     paths = [stack.final_norm.module] if stack.final_norm is not None else list(stack.layers[0].norms)
     if not paths:
         return "none"
-    return "RMSNorm" if "RMS" in type(model.get_submodule(paths[0])).__name__ else "LayerNorm"
+    # By what it does, whatever it is called: a LayerNorm takes the mean away, so of a constant only its bias is left.
+    call = seen.of(paths[0])[0]
+    norm = model.get_submodule(paths[0])
+    assert call.given is not None
+    bias = getattr(norm, "bias", None)
+    with torch.inference_mode():
+        gave = norm(torch.ones_like(call.given))
+        rest = gave if bias is None else gave - bias
+    return "LayerNorm" if float(rest.abs().max()) < 1e-3 else "RMSNorm"
 
 
 def _positions(model: PreTrainedModel, stack: StackWiring, config: Any) -> Positions:
@@ -165,7 +191,9 @@ def _patches(model: PreTrainedModel, wiring: Wiring, seen: Observation) -> tuple
         return None, 0
     stack = wiring.stacks[name]
     config = config_of(model, stack.path)
-    sizes = [(value, value) if isinstance(value, int) else tuple(value) for value in (config.image_size, config.patch_size)]
+    sizes = [
+        (value, value) if isinstance(value, int) else tuple(value) for value in (config.image_size, config.patch_size)
+    ]
     grid = (sizes[0][0] // sizes[1][0], sizes[0][1] // sizes[1][1])
     block = seen.of(stack.layers[0].block)[0]
     width = 0 if block.given is None else block.given.shape[1]

@@ -40,7 +40,9 @@ def start_of(
     target = first.given
     assert target is not None
     early = [c for c in seen.calls if since < c.order < first.order and _wide(c.gave, target)]
-    tables = [c for c in early if isinstance(model.get_submodule(c.path), nn.Embedding) or _named(c, blueprint.pos_embed)]
+    tables = [
+        c for c in early if isinstance(model.get_submodule(c.path), nn.Embedding) or _named(c, blueprint.pos_embed)
+    ]
     token = next((c for c in tables if not _named(c, blueprint.pos_embed)), None)
     position = next((c for c in tables if _named(c, blueprint.pos_embed)), None)
     others = [c for c in tables if c is not token and c is not position]
@@ -53,7 +55,11 @@ def start_of(
                 continue
             total = sum(terms[1:], start=terms[0])
             reached = target if norm is None else norm.given
-            if reached is not None and total.shape == reached.shape and torch.allclose(total, reached, rtol=CLOSE, atol=CLOSE):
+            if (
+                reached is not None
+                and total.shape == reached.shape
+                and torch.allclose(total, reached, rtol=CLOSE, atol=CLOSE)
+            ):
                 return Start(
                     Port(token.path, "out", View(scale=factor), call=token.number),
                     None if position is None else Port(position.path, "out", call=position.number),
@@ -68,9 +74,9 @@ def final_norm(model: PreTrainedModel, seen: Observation, last: Call, blocks: Se
     """The norm that reads the last block's output, whole: None in models that norm inside their blocks."""
     for call in seen.calls:
         inside = any(call.path.startswith(f"{block}.") or call.path == block for block in blocks)
-        if call.order > last.order and not inside and _equal(call.given, last.gave):
-            if "Norm" in type(model.get_submodule(call.path)).__name__:
-                return Port(call.path, "out", call=call.number)
+        reads = call.order > last.order and not inside and _equal(call.given, last.gave)
+        if reads and "Norm" in type(model.get_submodule(call.path)).__name__:
+            return Port(call.path, "out", call=call.number)
     return None
 
 

@@ -35,19 +35,20 @@ def workbench_experts(
         dense = torch.zeros(len(hidden_states), n_experts, dtype=top_k_weights.dtype, device=top_k_weights.device)
         dense = tap.experts("router", self, dense.scatter(1, top_k_index, top_k_weights))
         top_k_weights = dense.gather(1, top_k_index)
-    chosen = [(e, *torch.where(top_k_index == e)) for e in range(n_experts)]
-    chosen = [(e, tokens, slots) for e, tokens, slots in chosen if len(tokens)]
-    neurons = [_neurons(self, e, hidden_states[tokens]) for e, tokens, _ in chosen]
+    hit = [(e, top_k_index == e) for e in range(n_experts)]
+    found = [(e, where.nonzero(as_tuple=True)) for e, where in hit if where.any()]
+    places = [(expert, rows[0], rows[1]) for expert, rows in found]
+    neurons = [_neurons(self, e, hidden_states[tokens]) for e, tokens, _ in places]
     if tap is not None and neurons:
         post = torch.zeros(
             len(hidden_states), n_experts, neurons[0].shape[-1], dtype=neurons[0].dtype, device=neurons[0].device
         )
-        for (expert, tokens, _), value in zip(chosen, neurons, strict=True):
+        for (expert, tokens, _), value in zip(places, neurons, strict=True):
             post[tokens, expert] = value
         post = tap.experts("expert_post", self, post)
-        neurons = [post[tokens, expert] for expert, tokens, _ in chosen]
+        neurons = [post[tokens, expert] for expert, tokens, _ in places]
     total = torch.zeros_like(hidden_states)
-    for (expert, tokens, slots), value in zip(chosen, neurons, strict=True):
+    for (expert, tokens, slots), value in zip(places, neurons, strict=True):
         written = _written(self, expert, value) * top_k_weights[tokens, slots, None]
         total.index_add_(0, tokens, written.to(total.dtype))
     return total
@@ -64,8 +65,8 @@ def written_by(
 def _neurons(self: Any, expert: int, x: Tensor) -> Tensor:
     """What an expert's output matrix reads."""
     if not self.has_gate:
-        return self.act_fn(_linear(self, "up_proj", expert, x))  # type: ignore[no-any-return]
-    return self._apply_gate(_linear(self, "gate_up_proj", expert, x))  # type: ignore[no-any-return]
+        return self.act_fn(_linear(self, "up_proj", expert, x))
+    return self._apply_gate(_linear(self, "gate_up_proj", expert, x))
 
 
 def _written(self: Any, expert: int, neurons: Tensor) -> Tensor:

@@ -95,11 +95,11 @@ class Feed:
     def answers(self, output: Any, batch: TokenBatch) -> Tensor:
         """[rows pos d_vocab] what the model answers; pos is 1 where there is one answer per prompt."""
         if self.everywhere:
-            return output.logits  # type: ignore[no-any-return]
+            return output.logits
         if self.task in ("classify", "image-classify"):
-            return output.logits[:, None]  # type: ignore[no-any-return]
+            return output.logits[:, None]
         if self.task == "pairs":
-            return output.logits_per_text.diagonal()[:, None, None]  # type: ignore[no-any-return]
+            return output.logits_per_text.diagonal()[:, None, None]
         hidden = output.last_hidden_state
         repeat = hidden.shape[0] // len(batch)
         real = batch.mask.to(hidden.device)[:, :, None].repeat(repeat, 1, 1).to(hidden.dtype)
@@ -118,7 +118,9 @@ class Feed:
                 source = image_batch(_random_input(model, self.source, generator), self.source)
             return _with_side(batch, ENCODER, source)
         if self.task == "pairs":
-            return _with_side(batch, VISION, image_batch(_random_input(model, "pixel_values", generator), "pixel_values"))
+            return _with_side(
+                batch, VISION, image_batch(_random_input(model, "pixel_values", generator), "pixel_values")
+            )
         return batch
 
     def _pools(self, model: PreTrainedModel) -> bool:
@@ -126,7 +128,9 @@ class Feed:
         return self.task == "classify" and model.config.get_text_config().pad_token_id is None
 
 
-def _random_ids(model: PreTrainedModel, tokenizer: Any, generator: torch.Generator, *, one_row: bool = False) -> TokenBatch:
+def _random_ids(
+    model: PreTrainedModel, tokenizer: Any, generator: torch.Generator, *, one_row: bool = False
+) -> TokenBatch:
     config = model.config.get_text_config()
     vocabulary = int(config.vocab_size)
     limit = getattr(config, "max_position_embeddings", None) or max(PROBE_LENGTHS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,13 +27,24 @@ def hash_files(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def hash_state(items: Iterable[tuple[str, torch.Tensor]]) -> str:
+def hash_state(items: Iterable[tuple[str, Any]]) -> str:
     """SHA-256 over the names, types and values of a model's tensors, in any order."""
     total = hashlib.sha256()
-    for key, tensor in sorted(items, key=lambda item: item[0]):
-        total.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for key, value in sorted(items, key=lambda item: item[0]):
+        if type(value) in (torch.Tensor, torch.nn.Parameter) and not value.is_quantized:
+            total.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        else:
+            total.update(f"{key} {type(value).__name__}".encode())
+            total.update(_serialised(value))
     return total.hexdigest()
+
+
+def _serialised(value: Any) -> bytes:
+    """A quantised tensor, or what a quantised module keeps beside its tensors, as torch would save it."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
 
 
 def hash_together(*hashes: str) -> str:

@@ -20,7 +20,7 @@ class StackInfo(Spec):
 
     windows: keys that each layer's attention may look back, None for all of them. n_experts, d_expert: experts of the
     mixture-of-experts layers and the neurons of each, 0 without any. d_qk: size of a query or key, where it is not that
-    of a value. causal: no query sees a later key. n_positions: where a stack that reads no ids has a fixed number of them.
+    of a value. causal: no query sees a later key. n_positions: of a stack that reads no ids, whose number is fixed.
     """
 
     n_layers: int
@@ -66,7 +66,8 @@ class ModelInfo(StackInfo):
     task: what its logits answer. labels: names of the classes. stacks: the other stacks by name. n_embed: rows of the
     token embedding. filler: the id that pads a batch. decoder_start: the first id of a decoder that reads an encoder.
     pixels: shape of one image or sound, channels first, given under the name `source_input`. grid: rows and columns of
-    an image's patches, which follow `prefix` tokens such as the class token.
+    an image's patches, which follow `prefix` tokens such as the class token. reads_end: a text is summed up by its last
+    position even where that is padding, so every text is filled up to n_ctx, as when such a model was trained.
     """
 
     name: str
@@ -85,6 +86,7 @@ class ModelInfo(StackInfo):
     source_input: str | None = None
     grid: tuple[int, int] | None = None
     prefix: int = 0
+    reads_end: bool = False
 
     def stack(self, name: str) -> StackInfo:
         """The stack called `name`. Raises SiteMissing."""

@@ -26,8 +26,14 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 def encode_inputs(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSet) -> TokenBatch:
     """The prompts as token ids, pixels or both sides, exactly as they will be fed.
 
-    Raises InputError for empty, over-long or impossible prompts, and for answers that are not one token or class.
+    Raises InputError for empty, over-long or impossible prompts, for answers that are not one token or class, and for
+    labels that do not fit the positions.
     """
+    batch = _encoded(tokenizer, processor, info, inputs)
+    return replace(batch, labels=_labels(batch, info, inputs)) if inputs.labels else batch
+
+
+def _encoded(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSet) -> TokenBatch:
     if inputs.targets and info.task != "seq2seq":
         raise InputError("this model has no decoder that writes a target.", "Leave targets out.")
     if info.pixels is not None and info.task != "pairs" and info.task != "seq2seq":
@@ -65,7 +71,9 @@ def _at_the_mask(tokenizer: Any, batch: TokenBatch) -> TokenBatch:
         if mask is not None and not found:
             warnings.append(f"prompt {number + 1} has no {tokenizer.mask_token}: its answer is read at the last token")
         places.append(found[0] if found else len(ids) - 1)
-    return replace(batch, positions={**batch.positions, "answer": tuple(places)}, warnings=tuple(dict.fromkeys(warnings)))
+    return replace(
+        batch, positions={**batch.positions, "answer": tuple(places)}, warnings=tuple(dict.fromkeys(warnings))
+    )
 
 
 def _two_sided(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSet) -> TokenBatch:
@@ -74,8 +82,8 @@ def _two_sided(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSe
             f"{len(inputs.prompts)} prompts but {len(inputs.targets)} targets.", "Give one target per prompt, or none."
         )
     start = [] if info.decoder_start is None else [info.decoder_start]
-    texts = inputs.targets or ("",) * len(inputs.prompts)
-    rows = [[*start, *(tokenizer(text, add_special_tokens=False)["input_ids"] if text else [])] for text in texts]
+    targets = inputs.targets or ("",) * len(inputs.prompts)
+    rows = [[*start, *_target_ids(tokenizer, target)] for target in targets]
     ids = inputs.model_copy(update={"prompts": tuple(IdsPrompt(ids=tuple(row)) for row in rows), "targets": ()})
     written = _texts(tokenizer, info, ids)
     if info.pixels is not None:
@@ -86,8 +94,18 @@ def _two_sided(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSe
     return replace(written, sides={ENCODER: read}, warnings=(*written.warnings, *read.warnings))
 
 
+def _target_ids(tokenizer: Any, target: str | IdsPrompt) -> list[int]:
+    """What an encoder-decoder model has written so far, as ids."""
+    if isinstance(target, IdsPrompt):
+        return list(target.ids)
+    if target and tokenizer is None:
+        raise InputError("this model came without a tokenizer.", 'Give targets as {"ids": [...]}.')
+    return [int(token) for token in tokenizer(target, add_special_tokens=False)["input_ids"]] if target else []
+
+
 def _pairs(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSet) -> TokenBatch:
-    texts, images = [], []
+    texts: list[str | IdsPrompt] = []
+    images = []
     for number, prompt in enumerate(inputs.prompts):
         if not isinstance(prompt, ImagePrompt) or prompt.text is None:
             raise InputError(
@@ -98,6 +116,9 @@ def _pairs(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSet) -
         images.append(prompt)
     words = PromptSet(prompts=tuple(texts), special=inputs.special, plain_text=inputs.plain_text)
     batch = _texts(tokenizer, info, words)
+    if info.reads_end and info.n_ctx is not None and info.filler is not None:
+        rows = [[*ids, *[info.filler] * (info.n_ctx - len(ids))] for ids in batch.id_lists()]
+        batch = pad(tokenizer, rows, warnings=batch.warnings)
     return replace(batch, sides={VISION: _images(processor, info, inputs, images)}, single=True)
 
 
@@ -148,9 +169,11 @@ def _read_image(processor: Any, path: Path, wanted: tuple[int, ...]) -> Tensor:
 
         picture = Image.open(path).convert("RGB")
     except (OSError, ValueError) as error:
-        raise InputError(f"'{path.name}' cannot be read as an image.", "The file is damaged or of another kind.") from error
+        raise InputError(
+            f"'{path.name}' cannot be read as an image.", "The file is damaged or of another kind."
+        ) from error
     if processor is not None:
-        return processor(images=picture, return_tensors="pt")["pixel_values"][0]  # type: ignore[no-any-return]
+        return processor(images=picture, return_tensors="pt")["pixel_values"][0]
     # Without the model's own processor: its size, and values from −1 to 1 as most are trained on.
     picture = picture.resize((wanted[2], wanted[1]))
     return torch.from_numpy(np.asarray(picture, dtype=np.float32)).permute(2, 0, 1) / 127.5 - 1
@@ -164,8 +187,33 @@ def _answered(batch: TokenBatch, info: ModelInfo, inputs: PromptSet) -> TokenBat
     for name, values in given.items():
         if values and len(values) != len(batch):
             raise InputError(f"{len(batch)} prompts but {len(values)} {name}.", "Give one per prompt, or none at all.")
-    chosen = {name: tuple(_classes(value, info.labels) for value in values) for name, values in given.items()}
-    return replace(batch, single=info.task not in EVERYWHERE, **chosen)
+    answers, foils = (tuple(_classes(value, info.labels) for value in values) for values in given.values())
+    return replace(batch, single=info.task not in EVERYWHERE, answers=answers, foils=foils)
+
+
+def _labels(batch: TokenBatch, info: ModelInfo, inputs: PromptSet) -> tuple[tuple[int | float | None, ...], ...]:
+    """The labels, checked: one for each answer that the model gives, each a number that it can give."""
+    if info.task in ("pairs", "features"):
+        raise InputError("this model gives no logits of tokens or classes, so it has no labels.", "Leave them out.")
+    if len(inputs.labels) != len(batch):
+        raise InputError(f"{len(batch)} prompts but {len(inputs.labels)} rows of labels.", "Give one row per prompt.")
+    for number, (row, length) in enumerate(zip(inputs.labels, batch.lengths, strict=True)):
+        wanted = 1 if batch.single else length
+        if len(row) != wanted:
+            raise InputError(
+                f"prompt {number + 1} has {wanted} answers and {len(row)} labels.",
+                "Give one label per token that is fed, special tokens included; null where nothing is asked.",
+            )
+        given = [label for label in row if label is not None]
+        if not given:
+            raise InputError(f"prompt {number + 1} has no label.", "Give at least one that is not null.")
+        for label in given:
+            if info.d_vocab > 1 and not (isinstance(label, int) and 0 <= label < info.d_vocab):
+                raise InputError(
+                    f"the label {label} of prompt {number + 1} is no token or class of this model.",
+                    f"Use a whole number from 0 to {info.d_vocab - 1}.",
+                )
+    return inputs.labels
 
 
 def _classes(answer: Answer, labels: tuple[str, ...]) -> tuple[int, ...]:

@@ -228,21 +228,18 @@ def _has_any(folder: Path, patterns: Iterable[str]) -> bool:
 def _processor(model: PreTrainedModel, folder: Path) -> Any:
     """What turns an image or a sound into this model's input; None for a model of text, and where no file says."""
     takes = inspect.signature(model.forward).parameters
-    name = next((name for name in (*PIXELS, *AUDIO) if name in takes), None)
-    return None if name is None else load_processor(folder, name)
+    return load_processor(folder, next((name for name in (*PIXELS, *AUDIO) if name in takes), None))
 
 
-def load_processor(folder: Path, name: str) -> Any:
-    """What makes the input called `name` of an image or a sound, as the folder's files say; None where none does."""
-    if not _has_any(folder, PROCESSOR_FILES):
+def load_processor(folder: Path, name: str | None) -> Any:
+    """What makes the input called `name` of an image or a sound, as the folder's files say; None where none does.
+
+    Raises ModelError for files that cannot be read.
+    """
+    if name is None or not _has_any(folder, PROCESSOR_FILES):
         return None
     kind: Any = AutoImageProcessor if name in PIXELS else AutoFeatureExtractor
     try:
         return kind.from_pretrained(folder)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"the image or sound processor of {folder.name} cannot be read: {short(error)}") from error
-
-
-def find_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder, None where it holds none, as for images. Raises ModelError."""
-    return load_tokenizer(folder) if _has_any(folder, TOKENIZER_FILES) else None

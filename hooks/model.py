@@ -154,7 +154,7 @@ class Instrumented:
 
     @cached_property
     def _joins(self) -> bool:
-        """Whether rows may join the batch at a later layer: tried once, with rows that are edited to stay as they are."""
+        """Whether rows may join the batch at a later layer: tried once, with rows that edits leave as they are."""
         return joins_hold(self._model, self._wiring, self.info, self._probe, self.device)
 
     def readable(self, plan: CapturePlan) -> frozenset[Site]:

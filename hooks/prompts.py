@@ -26,12 +26,13 @@ class ChatPrompt(Spec):
 class ImagePrompt(Spec):
     """An image: the path of a file (PNG, JPEG, or `.npy` with channels first), or its values [channel row column].
 
-    text: what a two-tower model compares it with.
+    A model of sound takes features in the same way: a `.npy` file, or their values [band frame]. text: what a
+    two-tower model compares the image with.
     """
 
     image: str | None = None
-    pixels: tuple[tuple[tuple[float, ...], ...], ...] | None = None
-    text: str | None = None
+    pixels: tuple[tuple[tuple[float, ...], ...], ...] | tuple[tuple[float, ...], ...] | None = None
+    text: str | IdsPrompt | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -56,7 +57,10 @@ class PromptSet(Spec):
     """Prompts with their answers.
 
     answers, foils: one per prompt (or none at all); each a text of exactly one token, an id, or several of these.
-    targets: what an encoder-decoder model has written so far, one text per prompt (nothing, when left out).
+    labels: what is right at each position of a prompt: a token id, the number of a class, or the value that a model
+    with one output should give; null where nothing is asked.
+    targets: what an encoder-decoder model has written so far, one text per prompt or its ids, without the token that
+    it starts from (nothing, when left out).
     positions: named positions, one index per prompt. special: which special tokens are added: what the model's
     tokenizer adds, none, or exactly one BOS. plain_text: read text that spells a special token as ordinary text.
     """
@@ -64,7 +68,9 @@ class PromptSet(Spec):
     prompts: tuple[Prompt, ...] = Field(min_length=1)
     answers: tuple[Answer, ...] = ()
     foils: tuple[Answer, ...] = ()
-    targets: tuple[str, ...] = ()
+    # Not written where there are none: experiments keep the id they had before labels could be given.
+    labels: tuple[tuple[int | float | None, ...], ...] = Field(default=(), exclude_if=lambda labels: not labels)
+    targets: tuple[str | IdsPrompt, ...] = ()
     positions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     special: Special = "model"
     plain_text: bool = False

@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hooks.absent import reason
-from hooks.checks import CHECKS, Evidence, reference_states
+from hooks.checks import CHECKS
+from hooks.evidence import Evidence, reference_states
 from hooks.info import ModelInfo
 from hooks.interventions.base import EditContext, Intervention
 from hooks.observe import Observation
@@ -143,7 +144,9 @@ def prove(
             if name == "logits" and stack != MAIN:
                 continue
             sites = [site for site in everything if site.name == name and site.stack == stack]
-            rows.append(_row(name, stack, sites, evidence, info, inert, wrong, exact=_largest(run.logits, expected) == 0.0))
+            rows.append(
+                _row(name, stack, sites, evidence, info, inert, wrong, exact=_largest(run.logits, expected) == 0.0)
+            )
     return Proof(parity, identity, tuple(rows))
 
 
@@ -157,8 +160,9 @@ def joins_hold(
     worlds = [(_Touched(at=Part(Site("resid_pre", layer))),) for layer in {info.n_layers // 2, info.n_layers - 1}]
     try:
         logits = forward(model, wiring, batch, schedule=in_worlds(batch, worlds, info.n_layers), device=device).logits
-    except RuntimeError:
-        # Some families hand each block a tensor whose rows are no prompts (BLOOM's slopes: batch times heads).
+    except (RuntimeError, IndexError):
+        # Some families hand each block a tensor whose rows are no prompts (BLOOM's slopes: batch times heads), and some
+        # classifiers count prompts by their ids, which joined rows have not.
         return False
     clean, *joined = logits.float().unflatten(0, (1 + len(worlds), len(batch)))
     limit = TOLERANCE[model.dtype] * max(1.0, float(clean.abs().max()))
@@ -251,7 +255,7 @@ def _row(
         stuck = f"read-only: writing {bad} with its own value changes the logits"
     if not stuck and not exact:
         stuck = "read-only: edits are refused while writing a site's own value changes the logits"
-    return SiteProof(name, True, not stuck, worst, check.words, "; ".join(filter(None, (words, stuck))), stack, layers)
+    return SiteProof(name, True, not stuck, worst, check.words, " · ".join(filter(None, (words, stuck))), stack, layers)
 
 
 def _verdict(site: Site, evidence: Evidence, info: ModelInfo) -> tuple[float, str]:

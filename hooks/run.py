@@ -65,7 +65,7 @@ def forward(
     schedule = schedule or on_prompts(batch, ())
     if schedule.worlds and reads:
         raise SpecError("a run with worlds keeps no activations.", "Capture under one set of edits at a time.")
-    whole = batch if window is None else window.prompts
+    whole = batch.whole if window is None else window.prompts
     tap = Tap(model, wiring, reads - {Site("logits")}, schedule, Sources(sources or {}, whole))
     began = 1 + schedule.joins.get(-1, 0)
     feed = wiring.feed

@@ -32,6 +32,8 @@ WHOLE_POS = frozenset({"k_rot"})
 class Placed:
     """One edit on some rows: `rows` of the batch, the `prompts` they belong to, and the slices of the other axes.
 
+    Prompts are numbered in the whole batch, of which the rows at hand may be a part.
+
     within: the same slices in the tensor at hand, where that holds only the last positions of its prompt.
     """
 
@@ -131,7 +133,7 @@ def _place(edit: Intervention, batch: TokenBatch, first_row: int) -> Iterator[Pl
     for prompt in range(1, len(batch) + 1):
         if prompt == len(batch) or resolved[prompt] != resolved[start]:
             rows = slice(first_row + start, first_row + prompt)
-            yield Placed(edit, rows, slice(start, prompt), resolved[start])
+            yield Placed(edit, rows, slice(batch.first + start, batch.first + prompt), resolved[start])
             start = prompt
 
 

@@ -72,7 +72,12 @@ SITES: dict[str, SiteKind] = _table(
     ("attn_out", RESIDUAL, "layer", "what attention writes to the residual stream, after any post-norm"),
     ("mixer_out", RESIDUAL, "layer", "what a state-space or convolution mixer writes in a block of a hybrid model"),
     ("cross_q", QUERY_HEADS, "layer", "queries of cross-attention as projected"),
-    ("cross_k", SOURCE_HEADS, "layer", "keys of cross-attention, from the encoder's output; positions are the encoder's"),
+    (
+        "cross_k",
+        SOURCE_HEADS,
+        "layer",
+        "keys of cross-attention, from the encoder's output; positions are the encoder's",
+    ),
     ("cross_v", SOURCE_HEADS, "layer", "values of cross-attention, from the encoder's output"),
     ("cross_scores", EDGES, "layer", "scaled and masked cross-attention logits; k_pos counts the encoder's positions"),
     ("cross_pattern", EDGES, "layer", "cross-attention probabilities; rows are the decoder's positions and sum to 1"),

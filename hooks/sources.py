@@ -15,12 +15,11 @@ from hooks.tokens import TokenBatch
 
 
 class Sources:
-    """Captured activations by input name, checked against the batch that is run; means are computed once."""
+    """Captured activations by input name, checked against the batch that is run."""
 
     def __init__(self, captured: Mapping[str, Activations], batch: TokenBatch) -> None:
         self._captured = dict(captured)
         self._batch = batch
-        self._means: dict[tuple[str, Site, str], Tensor] = {}
 
     def of(self, name: str) -> Activations:
         if name not in self._captured:
@@ -48,14 +47,14 @@ class Sources:
 
     def mean(self, name: str, site: Site, over: str) -> Tensor:
         """The site's mean, with a batch axis of 1 (and a position axis of 1 when `over` is "positions")."""
-        key = (name, site, over)
-        if key not in self._means:
-            self._means[key] = self._compute_mean(name, site, over)
-        return self._means[key]
+        means, key = self.of(name).means, (site, over)
+        self._check_mean(name, site, over)
+        if key not in means:
+            means[key] = self._compute_mean(name, site, over)
+        return means[key]
 
-    def _compute_mean(self, name: str, site: Site, over: str) -> Tensor:
-        reference = self.of(name)
-        values, batch = reference[site].float(), reference.batch.side(site.stack)
+    def _check_mean(self, name: str, site: Site, over: str) -> None:
+        batch = self.of(name).batch.side(site.stack)
         if over == "prompts":
             if len(batch) == 1:
                 raise InputError(
@@ -69,9 +68,14 @@ class Sources:
                     f"have {min(lengths)} to {max(lengths)} tokens.",
                     "Use prompts of equal length, or the mean over prompts and positions together.",
                 )
-            return values.mean(dim=0, keepdim=True)
-        if "pos" not in site.axes:
+        elif "pos" not in site.axes:
             raise InputError(f"the mean over positions is not defined for {site}.", "Use the mean over prompts.")
+
+    def _compute_mean(self, name: str, site: Site, over: str) -> Tensor:
+        reference = self.of(name)
+        values, batch = reference[site].float(), reference.batch.side(site.stack)
+        if over == "prompts":
+            return values.mean(dim=0, keepdim=True)
         mask = batch.mask.to(values.device).reshape(*batch.mask.shape, *[1] * (values.ndim - 2)).float()
         return (values * mask).sum(dim=(0, 1), keepdim=True) / mask.sum()
 

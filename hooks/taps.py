@@ -26,7 +26,6 @@ from hooks.sites import Site
 from hooks.sources import PartContext, Sources
 from hooks.wiring import Wiring
 
-
 # The internal fields: the public setters also walk sub-configs, which are held one by one.
 SWITCHES = ("_attn_implementation_internal", "_experts_implementation_internal")
 

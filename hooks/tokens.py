@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,10 +21,12 @@ class TokenBatch:
 
     ids [batch pos] int64; mask and special [batch pos] bool; strings: the display form of each real token; lengths:
     real tokens per prompt; positions: named positions, one index per prompt, always with "last". answers, foils: token
-    ids per prompt, empty where none were given. warnings: what a user should know about how the text was split.
+    ids per prompt, empty where none were given. labels: what is right at each position, None where nothing is asked.
+    warnings: what a user should know about how the text was split.
     inputs: what a model reads in place of ids or beside them ("pixel_values", "input_features"), a row per prompt.
     sides: the batches of the model's other stacks by name, such as the encoder's. grid: rows and columns of the patches
-    that come last, where the positions are an image's. single: the model gives one answer per prompt.
+    that come last, where the positions are an image's. single: the model gives one answer per prompt. part_of, first:
+    the larger batch that this is a part of, and the number of the first prompt there.
     """
 
     ids: Tensor
@@ -40,6 +42,14 @@ class TokenBatch:
     sides: Mapping[str, TokenBatch] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
     single: bool = False
+    labels: tuple[tuple[int | float | None, ...], ...] = ()
+    part_of: TokenBatch | None = None
+    first: int = 0
+
+    @property
+    def whole(self) -> TokenBatch:
+        """The batch of which these are the prompts from `first` on: itself, but where a large one runs in parts."""
+        return self if self.part_of is None else self.part_of
 
     @property
     def answer_at(self) -> tuple[int, ...]:
@@ -61,10 +71,16 @@ class TokenBatch:
         """For each real token of a prompt, the group of tokens with which it makes whole characters."""
         return character_groups(self.strings[prompt])
 
-    def select(self, prompts: Sequence[int]) -> TokenBatch:
-        """Some of the prompts, padded to the longest of them."""
+    def rows(self, start: int, stop: int) -> TokenBatch:
+        """The prompts from `start` to `stop`, as wide as this batch, to run as a part of it."""
+        if start == 0 and stop >= len(self):
+            return self
+        return replace(self.select(range(start, min(stop, len(self))), trim=False), part_of=self, first=start)
+
+    def select(self, prompts: Sequence[int], *, trim: bool = True) -> TokenBatch:
+        """Some of the prompts, padded to the longest of them, or without `trim` as wide as this batch."""
         index = list(prompts)
-        width = max(self.lengths[i] for i in index)
+        width = max(self.lengths[i] for i in index) if trim else self.ids.shape[1]
 
         def pick(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(values[i] for i in index) if values else ()
@@ -80,9 +96,10 @@ class TokenBatch:
             pick(self.foils),
             self.warnings,
             {name: value[index] for name, value in self.inputs.items()},
-            {name: side.select(prompts) for name, side in self.sides.items()},
+            {name: side.select(prompts, trim=trim) for name, side in self.sides.items()},
             self.grid,
             self.single,
+            pick(self.labels),
         )
 
 

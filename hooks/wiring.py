@@ -20,9 +20,10 @@ from hooks.discover import discover
 from hooks.ends import Start, final_norm, start_of, unembedding
 from hooks.errors import ModelError
 from hooks.feed import Feed
+from hooks.look import Look
 from hooks.observe import Call, Observation
 from hooks.ports import WHOLE, Port, View
-from hooks.roles import AttentionRoles, BlockRoles, ExpertRoles, MlpRoles, RoleFinder
+from hooks.roles import AttentionRoles, BlockRoles, ExpertRoles, MlpRoles, find_roles
 from hooks.sites import MAIN, Site
 
 __all__ = ["WHOLE", "AttentionWiring", "LayerWiring", "Port", "StackWiring", "View", "Wiring", "wire"]
@@ -150,7 +151,7 @@ def wire(model: PreTrainedModel, feed: Feed, seen: Observation, rows: int) -> Wi
 def _stacks(model: PreTrainedModel, seen: Observation, blueprint: Blueprint) -> list[tuple[str, list[Call]]]:
     """Lists of blocks that hold attention or a mixer, each with the calls of its blocks in order."""
     attended = [call.path for call in seen.attention]
-    found = []
+    found: list[tuple[str, list[Call]]] = []
     for path, module in model.named_modules():
         if not isinstance(module, nn.ModuleList) or not len(module):
             continue
@@ -171,10 +172,10 @@ def _names(model: PreTrainedModel, paths: Sequence[str]) -> list[str]:
     """Stack names: the main stack is the decoder, or the text, or the only one."""
     if len(paths) == 1:
         return [MAIN]
-    names = []
+    names: list[str] = []
     for path in paths:
         words = [word for word in ("encoder", "decoder", "vision", "text", "audio") if word in path]
-        kind = next((word for word in ("vision", "audio", "text") if word in words), None)
+        kind: str | None = next((word for word in ("vision", "audio", "text") if word in words), None)
         if model.config.is_encoder_decoder:
             kind = "decoder" if "decoder" in words else "encoder"
         names.append(MAIN if kind in ("decoder", "text") else kind or f"stack{len(names)}")
@@ -189,11 +190,11 @@ def _wire_stack(
 ) -> StackWiring:  # fmt: skip
     config = config_of(model, path)
     factors = _factors(config, blueprint.residual_factor)
-    finder = RoleFinder(model, seen, blueprint, getattr(config, "num_attention_heads", 1), rows)
+    look = Look(model, seen, blueprint, getattr(config, "num_attention_heads", 1), rows)
     layers, patterns = [], []
     for number, call in enumerate(blocks):
         until = blocks[number + 1].order if number + 1 < len(blocks) else len(seen.calls)
-        roles = finder.block(call, until)
+        roles = find_roles(look, call, until)
         total = solve(model, roles, rows, factors)
         ports |= {Site(site, number, name): port for site, port in _layer_ports(roles, total).items()}
         layers.append(_layer(model, roles, total))

@@ -14,10 +14,12 @@ from hooks.activations import Activations
 from hooks.interventions import Intervention
 from hooks.model import Instrumented
 from hooks.plan import CapturePlan
+from hooks.prompts import PromptSet
 from hooks.tokens import TokenBatch
 from workbench.cache import Store, StoredActivations
 from workbench.cache.key import ModelFacts, capture_key
 from workbench.cache.read import Damaged
+from workbench.images import Images
 
 
 class CachedBench(Bench):
@@ -32,10 +34,15 @@ class CachedBench(Bench):
         summary: Mapping[str, Any],
         progress: Callable[[Progress], None] | None = None,
         budget_bytes: int,
+        images: Images,
     ) -> None:
         super().__init__(model, experiment, progress=progress, budget_bytes=budget_bytes)
-        self._store, self._facts = store, ModelFacts(summary)
+        self._store, self._facts, self._images = store, ModelFacts(summary), images
         self.notes += summary["warnings"]
+
+    def tokens(self, inputs: PromptSet) -> TokenBatch:
+        """The prompts as the model gets them; kept images are found in the workspace. Raises InputError."""
+        return super().tokens(self._images.located(inputs))
 
     @property
     def from_cache(self) -> bool:

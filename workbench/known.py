@@ -17,17 +17,19 @@ from hooks.describe import versions
 from hooks.errors import ModelError
 from hooks.info import ModelInfo
 from hooks.inputs import encode_inputs
-from hooks.loading import find_tokenizer, load_processor
+from hooks.loading import load_processor, load_tokenizer
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from hooks.spec import digest
 from hooks.tokens import TokenBatch, encode
 from workbench import __version__
 from workbench.cache.write import replacing
+from workbench.images import Images
 from workbench.models import ResolvedModel, resolve
 from workbench.settings import Settings
 
 Answer = TypeVar("Answer")
+IMAGES = "images"
 DESCRIBING = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".tiktoken")
 
 
@@ -60,6 +62,7 @@ class KnownModels:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._folder = settings.workspace_dir / "models"
+        self._images = Images(settings.workspace_dir / IMAGES)
         self._lock = threading.Lock()
         self._tokenizers: dict[Path, tuple[dict[str, Any], Any]] = {}
 
@@ -96,13 +99,14 @@ class KnownModels:
 
         Raises InputError for the prompts, ModelError for a model that is unknown or not here yet.
         """
-        record = self._record(ref)
+        record, inputs = self._record(ref), self._images.located(inputs)
         folder = Path(record["tokenizer"]) if record else self._found(ref)
         info = ModelInfo.model_validate(record["summary"]["info"]) if record else None
         with self._lock:
             if info is None:
                 return encode(self._tokenizer(folder), inputs)
-            return encode_inputs(self._tokenizer(folder), load_processor(folder), info, inputs)
+            processor = load_processor(Path(record["folders"][0]), info.source_input) if record else None
+            return encode_inputs(self._tokenizer(folder), processor, info, inputs)
 
     def ask_tokenizer(self, ref: ModelRef, question: Callable[[Any, Path], Answer]) -> Answer:
         """What `question(tokenizer, folder)` gives, while nobody else encodes. Raises ModelError, also without one."""
@@ -124,7 +128,7 @@ class KnownModels:
         identity = folder_identity(folder)
         kept = self._tokenizers.get(folder)
         if kept is None or kept[0] != identity:
-            self._tokenizers[folder] = kept = (identity, find_tokenizer(folder))
+            self._tokenizers[folder] = kept = (identity, load_tokenizer(folder))
         return kept[1]
 
 

@@ -9,10 +9,13 @@ from pydantic import Field, ValidationError, field_validator
 
 from hooks.errors import SpecError
 from hooks.interventions import KINDS, Intervention, parse_intervention
-from hooks.prompts import PromptSet, Special
+from hooks.prompts import ImagePrompt, PromptSet, Special
 from hooks.sites import Part
 from hooks.spec import Spec
+from workbench.images import NAME
 
+STACKS = ("", "encoder", "cross", "vision")
+"""What the pages about attention show: the main stack, another one, or the attention between two."""
 IOI = "When Mary and John went to the store, John gave a drink to"
 
 
@@ -25,7 +28,12 @@ class State(Spec):
     foil: str = " John"
     special: Special = "model"
     plain: bool = False
+    # models that are no decoders: what an encoder-decoder has written, the name of a kept image, a text to compare with
+    target: str = ""
+    image: str = ""
+    other: str = ""
     # attention
+    stack: str = ""
     layer: int | None = Field(default=None, ge=0)
     head: int | None = Field(default=None, ge=0)
     score: str = "induction"
@@ -70,6 +78,20 @@ class State(Spec):
             raise ValueError(f"'{kind}' is not a kind of edit")
         return kind
 
+    @field_validator("image")
+    @classmethod
+    def _image(cls, image: str) -> str:
+        if image and not NAME.fullmatch(image):
+            raise ValueError(f"'{image}' is not the name of an image")
+        return image
+
+    @field_validator("stack")
+    @classmethod
+    def _stack(cls, stack: str) -> str:
+        if stack not in STACKS:
+            raise ValueError(f"'{stack}' is not a stack")
+        return stack
+
     def interventions(self) -> tuple[Intervention, ...]:
         """The edits in the tray, in the order in which they were added. Raises SpecError for an unreadable one."""
         return tuple(_edit(text) for text in self.edits.split(";") if text)
@@ -79,7 +101,9 @@ class State(Spec):
         answers: dict[str, Any] = {"answers": (self.answer,)} if self.answer else {}
         if self.foil and self.answer:
             answers["foils"] = (self.foil,)
-        return PromptSet(prompts=(self.prompt,), special=self.special, plain_text=self.plain, **answers)
+        prompt = ImagePrompt(image=self.image, text=self.prompt) if self.image else self.prompt
+        targets = (self.target,) if self.target else ()
+        return PromptSet(prompts=(prompt,), targets=targets, special=self.special, plain_text=self.plain, **answers)
 
 
 def _edit(text: str) -> Intervention:

@@ -26,9 +26,10 @@ from workbench.cache.key import ModelFacts, capture_key
 from workbench.engines.base import Engine, title, urgency
 from workbench.engines.runner import partial_path
 from workbench.grids import StoredGrids
+from workbench.images import Images
 from workbench.job_table import KEPT_ROWS, TABLE, JobTable
 from workbench.jobs import Job, NewJob
-from workbench.known import Answer, KnownModels
+from workbench.known import IMAGES, Answer, KnownModels
 from workbench.requests import CaptureRequest, ExperimentRequest, Request
 from workbench.results import ResultCard, Results
 from workbench.settings import Settings
@@ -49,6 +50,7 @@ class Workspace:
         self._folder = settings.workspace_dir
         self._table = JobTable(self._folder / TABLE)
         self._known = KnownModels(settings)
+        self.images = Images(self._folder / IMAGES)
         self.store = Store(self._folder / "store", settings.store_limit_bytes)
         self._results = Results(self._folder / "results")
         self._table.fail_orphans(locks.is_alive)

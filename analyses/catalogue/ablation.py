@@ -16,35 +16,36 @@ Sources: Olsson et al. 2022, arXiv 2209.11895 (zero); Wang et al. 2022, arXiv 22
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from pydantic import Field, field_serializer, field_validator, model_validator
-from torch import Tensor
 
 from analyses.analysis import Analysis, Findings
 from analyses.averages import averaged
 from analyses.bench import Bench
+from analyses.comparison import ATTENTION, distributions, pattern_shifts
 from analyses.experiment import Experiment
 from analyses.grid import Coord, Grid
-from analyses.metrics import METRICS, Metric, MetricName
+from analyses.metrics import METRICS, Metric, MetricName, output_of
 from analyses.parts import HeadSite, Over, dims_of, parts_of, sharing_in_words
 from analyses.phrases import HEAD_SITES, head_in_words, listed, metric_in_words, part_in_words, prompts_in_words
 from analyses.sweep import Measured, sweep
 from hooks.errors import SpecError
+from hooks.info import ModelInfo
 from hooks.interventions import Intervention, parse_intervention
 from hooks.interventions.mean import Mean
 from hooks.interventions.patch import Patch
 from hooks.interventions.zero import Zero
+from hooks.model import Instrumented
 from hooks.plan import CapturePlan
 from hooks.schedule import World
 from hooks.sites import Part, Site
 from hooks.spec import Spec
-from hooks.tokens import display
 
 VERBS = {"zero": "Zero", "mean": "Mean-ablate", "resample": "Resample"}
-TOP = 10
+KL_ABOUT = "KL divergence of the ablated from the clean distribution"
 
 
 class Params(Spec):
@@ -104,7 +105,7 @@ class Params(Spec):
 
 
 def compute(params: Params, bench: Bench) -> Findings:
-    METRICS[params.metric].check(bench.batch("clean"))
+    METRICS[params.metric].check(bench.batch("clean"), bench.model.info)
     return _together(params, bench) if params.at is not None else _sweep(params, bench)
 
 
@@ -118,47 +119,85 @@ def _sweep(params: Params, bench: Bench) -> Findings:
         )
     if over == "position" and len(set(batch.lengths)) > 1:
         raise SpecError("a sweep over positions needs prompts of equal length.", "Use one prompt, or equal lengths.")
-    cells = parts_of(over, info, layers, min(batch.lengths), params.site)
+    cells = parts_of(over, info, layers, min(batch.lengths), params.site, writable=bench.model.writable)
+    there = [_removable(bench.model, parts) for parts in cells.values()]
     coords: dict[str, tuple[Coord, ...]] = {
         dim: tuple(dict.fromkeys(cell[axis] for cell in cells)) for axis, dim in enumerate(dims_of(over, params.site))
     }
-    shared = sharing_in_words(range(info.n_kv_heads), info) if "kv_head" in coords else ""
-    worlds: list[World] = [tuple(params.edit(part) for part in parts) for parts in cells.values()]
-    metrics = list(dict.fromkeys((METRICS[params.metric], METRICS["kl"])))
-    say = f"ablating {len(worlds)} parts one at a time"
+    more = sharing_in_words(range(info.n_kv_heads), info) if "kv_head" in coords else ""
+    more += _left_out(bench.model, cells, there)
+    chosen = [parts for parts, kept in zip(cells.values(), there, strict=True) if kept]
+    worlds: list[World] = [tuple(params.edit(part) for part in parts) for parts in chosen]
+    metrics, say = _metrics(params, info), f"ablating {len(worlds)} parts one at a time"
+    places = np.flatnonzero(there)
 
     def shown(measured: Measured) -> None:
-        grids = _effect_grids(params, metrics, measured, coords, shared)
+        grids = _effect_grids(params, metrics, measured, coords, places, more)
         bench.step(int(measured.done.sum()), len(worlds), say, grids[0])
 
     bench.step(0, len(worlds), say)
     measured = sweep(bench, "clean", worlds, metrics, on_chunk=shown)
-    return Findings(_effect_grids(params, metrics, measured, coords, shared))
+    return Findings(_effect_grids(params, metrics, measured, coords, places, more))
+
+
+def _metrics(params: Params, info: ModelInfo) -> list[Metric]:
+    """The metric that is asked for, and how far the choice moves where the model makes one."""
+    beside = (METRICS["kl"],) if output_of(info) == "choice" else ()
+    return list(dict.fromkeys((METRICS[params.metric], *beside)))
+
+
+def _removable(model: Instrumented, parts: tuple[Part, ...]) -> bool:
+    """Whether a cell's layer has its parts. Raises SiteMissing for layers, heads and units that do not exist."""
+    for part in parts:
+        model.info.check_part(part)
+    return bool(parts) and all(part.site in model.writable for part in parts)
+
+
+def _left_out(model: Instrumented, cells: Mapping[tuple[int, ...], tuple[Part, ...]], there: list[bool]) -> str:
+    """Which layers a sweep leaves out, as the end of a sentence. Raises SiteMissing where that is all of them."""
+    if not any(there):
+        model.require_writable([Zero(at=part) for parts in cells.values() for part in parts])
+    missing = {cell[0]: parts for (cell, parts), kept in zip(cells.items(), there, strict=True) if not kept}
+    if not missing:
+        return ""
+    names = sorted({part.site.name for parts in missing.values() for part in parts})
+    which = listed(list(map(str, missing)))
+    have = f"layer {which} has" if len(missing) == 1 else f"layers {which} have"
+    return f"; {have} no {listed(names) if names else 'such part'}"
 
 
 def _effect_grids(
-    params: Params, metrics: list[Metric], measured: Measured, coords: dict[str, tuple[Coord, ...]], shared: str
+    params: Params,
+    metrics: list[Metric],
+    measured: Measured,
+    coords: dict[str, tuple[Coord, ...]],
+    places: np.ndarray,
+    more: str,
 ) -> tuple[Grid, ...]:
+    """Maps of what was measured. places: where in the map each measured cell is; more: what to say of the others."""
     dims = tuple(coords)
     shape = tuple(len(coords[dim]) for dim in dims)
+    n_prompts, size = measured.clean.shape[1], int(np.prod(shape))
 
     def mapped(m: int, minus: np.ndarray) -> np.ndarray:
-        return (measured.cells[m] - minus[None]).T.reshape(-1, *shape)
+        values = np.zeros((n_prompts, size))
+        values[:, places] = (measured.cells[m] - minus[None]).T
+        return values.reshape(-1, *shape)
 
-    n_prompts = measured.clean.shape[1]
-    done = np.broadcast_to(measured.done.reshape(shape), (n_prompts, *shape))
-    valid = None if measured.done.all() else done
+    done = np.zeros(size, dtype=bool)
+    done[places] = measured.done
+    valid = None if done.all() else np.broadcast_to(done.reshape(shape), (n_prompts, *shape))
     metric, clean = metrics[0], measured.clean[0]
-    about = f"{metric.title} after removing the part, minus before{shared}"
+    about = f"{metric.title} after removing the part, minus before{more}"
     grids = list(
         averaged("effect", mapped(0, clean), dims, coords, metric.unit, baseline=0.0,
                  about=about, per_prompt=params.per_prompt, valid=valid)
     )  # fmt: skip
     grids += averaged("metric_clean", clean, (), {}, metric.unit, about=f"{metric.title} of the clean run",
                       per_prompt=params.per_prompt)  # fmt: skip
-    kl = next(m for m, item in enumerate(metrics) if item.name == "kl")
-    grids += averaged("kl", mapped(kl, np.zeros(n_prompts)), dims, coords, "nat", baseline=0.0,
-                      about="KL divergence of the ablated from the clean distribution", valid=valid)  # fmt: skip
+    if METRICS["kl"] in metrics:
+        kl = mapped(metrics.index(METRICS["kl"]), np.zeros(n_prompts))
+        grids += averaged("kl", kl, dims, coords, "nat", baseline=0.0, about=f"{KL_ABOUT}{more}", valid=valid)
     return tuple(grids)
 
 
@@ -166,59 +205,30 @@ def _together(params: Params, bench: Bench) -> Findings:
     world: World = tuple(params.edit(part) for part in params.at or ())
     if not world:
         raise SpecError("nothing to ablate: `at` is empty.", 'Name a part, such as "L3.z[head=5]".')
-    metric = METRICS[params.metric]
-    metrics = list(dict.fromkeys((metric, METRICS["kl"])))
+    metric, metrics = METRICS[params.metric], _metrics(params, bench.model.info)
     bench.step(0, 3, "ablating all parts together")
     measured = sweep(bench, "clean", [world], metrics)
     bench.step(1, 3, "comparing distributions and attention")
-    plan = CapturePlan.of("L*.pattern", "logits")
+    seen = {site for site in bench.model.sites if site.name in ATTENTION}
+    plan = CapturePlan(sites=frozenset({*seen, Site("logits")}))
     clean, changed = bench.capture("clean", plan), bench.capture("clean", plan, world)
     bench.step(2, 3, "comparing distributions and attention")
-    kl = next(m for m, item in enumerate(metrics) if item.name == "kl")
     at = [edit.at for edit in world if edit.at.site.kind.head_axis == "kv_head"]
     about = f"{metric.title} after removing the parts together, minus before"
     about += sharing_in_words(sorted({part.head for part in at if part.head is not None}), bench.model.info)
-    grids = (
+    grids = [
         *averaged("effect", measured.cells[0, 0] - measured.clean[0], (), {}, metric.unit, baseline=0.0,
                   about=about, per_prompt=params.per_prompt),
         *averaged("metric_clean", measured.clean[0], (), {}, metric.unit,
                   about=f"{metric.title} of the clean run", per_prompt=params.per_prompt),
-        *averaged("kl", measured.cells[kl, 0], (), {}, "nat", baseline=0.0,
-                  about="KL divergence of the ablated from the clean distribution", per_prompt=params.per_prompt),
-        *_distributions(bench, clean["logits"], changed["logits"]),
-        _pattern_shift(bench, clean, changed),
-    )  # fmt: skip
+    ]  # fmt: skip
+    if METRICS["kl"] in metrics:
+        kl = measured.cells[metrics.index(METRICS["kl"]), 0]
+        grids += averaged("kl", kl, (), {}, "nat", baseline=0.0, about=KL_ABOUT, per_prompt=params.per_prompt)
+        grids += distributions(bench, clean["logits"], changed["logits"])
+    grids += pattern_shifts(bench, clean, changed)
     bench.step(3, 3, "comparing distributions and attention")
-    return Findings(grids)
-
-
-def _distributions(bench: Bench, clean: Tensor, changed: Tensor) -> tuple[Grid, Grid]:
-    """Probabilities of the tokens that are among the top ten before or after, most probable before first."""
-    batch = bench.batch("clean")
-    rows, last = torch.arange(len(batch)), torch.tensor(batch.answer_at)
-    before, after = (x[rows, last].float().softmax(-1).double().mean(0) for x in (clean, changed))
-    ids = torch.cat([before.topk(min(TOP, len(before))).indices, after.topk(min(TOP, len(after))).indices]).unique()
-    ids = ids[before[ids].argsort(descending=True)]
-    coords = {"token": display(bench.model.tokenizer, ids.tolist()), "id": tuple(ids.tolist())}
-    about = "next-token probability at the answer position"
-    return (
-        Grid("prob_clean", before[ids].cpu().numpy(), ("token",), coords, "prob", about=f"{about}, clean"),
-        Grid("prob_ablated", after[ids].cpu().numpy(), ("token",), coords, "prob", about=f"{about}, ablated"),
-    )
-
-
-def _pattern_shift(bench: Bench, clean: Any, changed: Any) -> Grid:
-    """How much each head's attention moved: total variation distance of rows, mean over real queries and prompts."""
-    info, batch = bench.model.info, bench.batch("clean")
-    values = np.zeros((info.n_layers, info.n_heads))
-    for layer in range(info.n_layers):
-        site = Site("pattern", layer)
-        moved = (clean[site].float() - changed[site].float()).abs().sum(-1) / 2
-        real = batch.mask.to(moved.device)[:, None].float()
-        values[layer] = ((moved * real).sum((0, 2)) / real.sum()).cpu().numpy()
-    coords = {"layer": tuple(range(info.n_layers)), "head": tuple(range(info.n_heads))}
-    about = "how much a head's attention moved: half the summed absolute difference of each row, mean over queries"
-    return Grid("pattern_shift", values, ("layer", "head"), coords, "fraction", 0.0, about)
+    return Findings(tuple(grids))
 
 
 def _every_head(site: HeadSite) -> str:

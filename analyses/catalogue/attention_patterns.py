@@ -1,7 +1,8 @@
 """Attention patterns: where each head looks.
 
-For a query position q, a head spreads a weight of 1 over the key positions k ≤ q that it may see; `pattern[q, k]` is
-that weight. A large weight says where information could come from, not that it mattered: an ablation says that.
+For a query position q, a head spreads a weight of 1 over the key positions that it may see: k ≤ q in causal models, all
+in encoders and on images. `pattern[q, k]` is that weight. With `cross`, keys are the encoder's positions. A large
+weight says where information could come from, not that it mattered: an ablation says that.
 
 Shapes: pattern [layer, head, q_pos, k_pos], values 0 to 1, each row of a real query sums to 1 (less with a sink).
 Rows and columns of padding are left out. Several prompts: the mean over the prompts that have the position.
@@ -11,6 +12,7 @@ Source: Vaswani et al. 2017, arXiv 1706.03762.
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 
 from analyses.analysis import Analysis, Findings
 from analyses.averages import averaged
@@ -19,35 +21,47 @@ from analyses.experiment import Experiment
 from analyses.phrases import prompts_in_words
 from hooks.errors import SiteMissing
 from hooks.plan import CapturePlan
-from hooks.sites import Site
+from hooks.schedule import stack_of
+from hooks.sites import MAIN, Site
 from hooks.spec import Spec
 
 
 class Params(Spec):
-    """layers, heads: which to keep, all without them. per_prompt: the patterns of each prompt as well."""
+    """layers, heads: which to keep, all that have attention without them. per_prompt: each prompt's patterns as well.
+
+    stack: which stack of a model that has several, such as "encoder"; its main one without it. cross: where its
+    cross-attention looks instead.
+    """
 
     layers: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
+    # Not written where they are the usual ones: experiments keep the id they had before stacks could be chosen.
+    stack: str = Field(default=MAIN, exclude_if=lambda stack: stack == MAIN)
+    cross: bool = Field(default=False, exclude_if=lambda cross: not cross)
     per_prompt: bool = False
 
 
 def compute(params: Params, bench: Bench) -> Findings:
-    info, batch = bench.model.info, bench.batch("clean")
-    layers = params.layers or tuple(range(info.n_layers))
+    info, name = bench.model.info.stack(params.stack), "cross_pattern" if params.cross else "pattern"
+    whole = bench.batch("clean")
+    queries, keys = (whole.side(stack_of(Site(name, 0, params.stack), axis)) for axis in ("q_pos", "k_pos"))
+    every = range(info.n_layers)
+    readable = tuple(layer for layer in every if Site(name, layer, params.stack) in bench.model.sites)
+    layers = params.layers or readable or tuple(every)
     heads = params.heads or tuple(range(info.n_heads))
     for head in heads:
         if head >= info.n_heads:
             raise SiteMissing(
                 f"head {head} does not exist: layers have {info.n_heads} heads.", f"0–{info.n_heads - 1}."
             )
-    sites = [Site("pattern", layer) for layer in layers]
+    sites = [Site(name, layer, params.stack) for layer in layers]
     bench.step(0, 1, "reading attention")
     captured = bench.capture("clean", CapturePlan(sites=frozenset(sites)))
     by_prompt = np.stack([captured[site][:, list(heads)].float().cpu().numpy() for site in sites], axis=1)
-    real = batch.mask.numpy()
-    seen = np.broadcast_to((real[:, :, None] & real[:, None, :])[:, None, None], by_prompt.shape)
-    width = tuple(range(batch.ids.shape[1]))
-    coords = {"layer": layers, "head": heads, "q_pos": width, "k_pos": width}
+    real = (queries.mask[:, :, None] & keys.mask[:, None, :]).numpy()
+    seen = np.broadcast_to(real[:, None, None], by_prompt.shape)
+    width, reach = (tuple(range(side.ids.shape[1])) for side in (queries, keys))
+    coords = {"layer": layers, "head": heads, "q_pos": width, "k_pos": reach}
     bench.step(1, 1, "reading attention")
     return Findings(
         averaged(
@@ -66,7 +80,9 @@ def compute(params: Params, bench: Bench) -> Findings:
 def sentence(params: Params, experiment: Experiment) -> str:
     which = "all layers" if params.layers is None else f"layers {', '.join(map(str, params.layers))}"
     heads = "all heads" if params.heads is None else f"heads {', '.join(map(str, params.heads))}"
-    return f"Attention patterns of {heads} in {which} on {prompts_in_words(experiment, 'clean')}."
+    sort = "Cross-attention patterns" if params.cross else "Attention patterns"
+    stack = "" if params.stack == MAIN else f" of the {params.stack}"
+    return f"{sort} of {heads} in {which}{stack} on {prompts_in_words(experiment, 'clean')}."
 
 
 ANALYSIS = Analysis(

@@ -10,7 +10,8 @@ its first one. Each score is a mean of attention weights, so it lies between 0 a
     first_token      mean over q in [1, T) of A[q, 0]             (attention sink)
     entropy          mean over all q of −sum_k A log A
 
-Given prompts of the user's own (`inputs.clean`), the scores that need no repetition are taken on them.
+Given prompts of the user's own (`inputs.clean`), the scores that need no repetition are taken on them: the only way for
+models that read images or two inputs. In encoders A[q, k] covers later keys too, and a row's entropy can reach log T.
 A label such as "induction head" needs a threshold that the reader chooses.
 """
 
@@ -29,12 +30,13 @@ from analyses.analysis import Analysis, Findings
 from analyses.averages import averaged
 from analyses.bench import Bench
 from analyses.experiment import Experiment
-from analyses.grid import Unit
+from analyses.grid import Grid, Unit
 from hooks.errors import InputError, SpecError
+from hooks.inputs import padded
 from hooks.plan import CapturePlan
 from hooks.sites import Site
 from hooks.spec import Spec
-from hooks.tokens import TokenBatch, pad
+from hooks.tokens import TokenBatch
 
 Pattern = Float[Tensor, "head q_pos k_pos"]
 Score = Float[Tensor, " head"]
@@ -92,8 +94,15 @@ SCORES: Mapping[str, tuple[Callable[..., Score], Unit, str]] = {
 def repeated_tokens(bench: Bench, params: Params) -> tuple[TokenBatch, int]:
     """`sequences` rows [BOS] r r of ordinary tokens from the experiment's seed, and the offset o."""
     tokenizer, info = bench.model.tokenizer, bench.model.info
+    if info.pixels is not None or info.stacks:
+        reads = "two inputs" if info.stacks else "images"
+        raise InputError(
+            f"repeated random tokens are for models that read one text; {info.name} reads {reads}.",
+            "Give prompts as inputs.clean, and ask for previous_token, first_token and entropy.",
+        )
     special = set(getattr(tokenizer, "all_special_ids", None) or ())
-    size = info.d_vocab if tokenizer is None else min(len(tokenizer), info.d_vocab)
+    rows = info.n_embed or info.d_vocab
+    size = rows if tokenizer is None else min(len(tokenizer), rows)
     ordinary = torch.tensor([token for token in range(size) if token not in special])
     bos = getattr(tokenizer, "bos_token_id", None)
     if params.bos and bos is None:
@@ -106,7 +115,7 @@ def repeated_tokens(bench: Bench, params: Params) -> tuple[TokenBatch, int]:
             f"Use n of at most {(info.n_ctx - len(front)) // 2}.",
         )
     drawn = ordinary[torch.randint(len(ordinary), (params.sequences, params.n), generator=bench.rng)].tolist()
-    return pad(tokenizer, [[*front, *row, *row] for row in drawn]), len(front)
+    return padded(tokenizer, info, [[*front, *row, *row] for row in drawn]), len(front)
 
 
 def compute(params: Params, bench: Bench) -> Findings:
@@ -119,31 +128,32 @@ def compute(params: Params, bench: Bench) -> Findings:
     batch, offset = (bench.batch("clean"), 0) if own else repeated_tokens(bench, params)
     if min(batch.lengths) < 2:
         raise InputError("head scores need prompts of at least two tokens.", "Use a longer prompt.")
-    info, plan = bench.model.info, CapturePlan.of("L*.pattern")
+    info, every = bench.model.info, [Site("pattern", layer) for layer in range(bench.model.info.n_layers)]
+    # Where no layer has a pattern that can be read, asking for all of them says why.
+    sites = [site for site in every if site in bench.model.sites] or every
+    plan = CapturePlan(sites=frozenset(sites))
     values = np.zeros((len(params.scores), len(batch), info.n_layers, info.n_heads))
     for row in range(len(batch)):
         bench.step(row, len(batch), "scoring heads")
         captured = bench.capture(batch.select([row]), plan)
-        for layer in range(info.n_layers):
-            pattern = captured[Site("pattern", layer)][0].float()
+        for site in sites:
+            pattern = captured[site][0].float()
             for i, name in enumerate(params.scores):
-                values[i, row, layer] = SCORES[name][0](pattern, params.n, offset).cpu().numpy()
+                values[i, row, every.index(site)] = SCORES[name][0](pattern, params.n, offset).cpu().numpy()
     bench.step(len(batch), len(batch), "scoring heads")
-    coords = {"layer": tuple(range(info.n_layers)), "head": tuple(range(info.n_heads))}
-    grids = [
-        averaged(
-            name,
-            values[i],
-            ("layer", "head"),
-            coords,
-            SCORES[name][1],
-            baseline=0.0,
-            about=SCORES[name][2],
-            per_prompt=params.per_prompt,
-        )
-        for i, name in enumerate(params.scores)
-    ]
-    return Findings(tuple(grid for pair in grids for grid in pair))
+    return Findings(_grids(params, values, np.array([site in sites for site in every])))
+
+
+def _grids(params: Params, values: np.ndarray, known: np.ndarray) -> tuple[Grid, ...]:
+    """`values` [score prompt layer head] as grids. known [layer]: layers whose attention can be read."""
+    coords = {"layer": tuple(range(values.shape[2])), "head": tuple(range(values.shape[3]))}
+    valid = None if known.all() else np.broadcast_to(known[None, :, None], values.shape[1:])
+    more = "" if valid is None else "; the other layers have no attention that can be read"
+    grids: list[Grid] = []
+    for i, name in enumerate(params.scores):
+        grids += averaged(name, values[i], ("layer", "head"), coords, SCORES[name][1], baseline=0.0,
+                          about=f"{SCORES[name][2]}{more}", per_prompt=params.per_prompt, valid=valid)  # fmt: skip
+    return tuple(grids)
 
 
 def sentence(params: Params, experiment: Experiment) -> str:

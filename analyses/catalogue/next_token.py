@@ -1,10 +1,13 @@
 """Next token: what the model expects after a position, and how surprised it was along the way.
 
 The logits at a position, divided by the temperature, give probabilities by softmax; temperature 1 is the model itself.
-`prob` and `logit` list the top tokens (logits as the model gives them, before the temperature). `surprisal` is
-−log p(token | everything before it), in nats, for every position but the first; its mean is the loss.
+`prob` and `logit` list the top tokens (logits as the model gives them, before the temperature). A masked model is asked
+for the token behind its mask, a classifier for its class. `surprisal` is −log p(token | everything before it), in nats,
+for every position but the first; its mean is the loss. Given labels, `label_surprisal` is −log p(label) where there is
+one.
 
-Shapes: prob, logit [rank], with the tokens as further labels; surprisal [pos]. Several prompts: means over prompts.
+Shapes: prob, logit [rank], with the tokens as further labels; surprisal, label_surprisal [pos]. Several prompts: means
+over prompts.
 """
 
 from __future__ import annotations
@@ -20,19 +23,26 @@ from analyses.averages import averaged
 from analyses.bench import Bench
 from analyses.experiment import Experiment
 from analyses.grid import Coord, Grid
-from analyses.phrases import prompts_in_words
+from analyses.metrics import OUTPUT_WORDS, Target, default_metric, output_of
+from analyses.phrases import choices_in_words, probability_in_words, prompts_in_words
 from hooks.errors import InputError
 from hooks.plan import CapturePlan
 from hooks.spec import Spec
-from hooks.tokens import TokenBatch, display
+from hooks.tokens import TokenBatch
+
+NEXT_TOKEN = ("causal", "seq2seq")
 
 
 class Params(Spec):
-    """top_k: how many tokens. temperature: divides the logits. position: an index or a name ("last")."""
+    """top_k: how many tokens. temperature: divides the logits.
+
+    position: an index or a name; "answer" is where a model is asked: at the mask of a masked model, else at the last
+    token.
+    """
 
     top_k: int = Field(default=10, ge=1, le=1000)
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
-    position: int | str = "last"
+    position: int | str = "answer"
     per_prompt: bool = False
 
 
@@ -51,10 +61,15 @@ def surprisal(logits: Float[Tensor, "pos d_vocab"], ids: Int[Tensor, " pos"]) ->
 
 
 def position_of(batch: TokenBatch, position: int | str, prompt: int) -> int:
-    """The index that `position` means in a prompt. Raises InputError."""
+    """The index that `position` means among a prompt's logits. Raises InputError."""
+    if position == "answer":
+        return batch.answer_at[prompt]
+    if batch.single:
+        raise InputError("this model gives one answer per prompt, at no position.", 'Use "position": "answer".')
     if isinstance(position, str):
         if position not in batch.positions:
-            raise InputError(f"no position is called '{position}'.", f"Known: {', '.join(batch.positions)}.")
+            known = dict.fromkeys(("answer", *batch.positions))
+            raise InputError(f"no position is called '{position}'.", f"Known: {', '.join(known)}.")
         return batch.positions[position][prompt]
     if not 0 <= position < batch.lengths[prompt]:
         raise InputError(
@@ -64,28 +79,45 @@ def position_of(batch: TokenBatch, position: int | str, prompt: int) -> int:
 
 
 def compute(params: Params, bench: Bench) -> Findings:
-    batch = bench.batch("clean")
+    batch, info = bench.batch("clean"), bench.model.info
+    if (output := output_of(info)) != "choice":
+        raise InputError(
+            f"{info.name} has no next token or class: it gives {OUTPUT_WORDS[output]}.",
+            f'Ablate with "metric": "{default_metric(info)}" instead.',
+        )
     bench.step(0, 1, "running the model")
     logits = bench.capture("clean", CapturePlan.of("logits"))["logits"]
     places = [position_of(batch, params.position, prompt) for prompt in range(len(batch))]
     at = torch.stack([logits[prompt, place].float() for prompt, place in enumerate(places)])
     probs = (at / params.temperature).softmax(-1).double()
     ids = probs.mean(0).topk(min(params.top_k, probs.shape[-1])).indices
-    tokens = display(bench.model.tokenizer, ids.tolist())
+    tokens = choices_in_words(bench.model, ids.tolist())
     coords: dict[str, tuple[Coord, ...]] = {"rank": tuple(range(len(ids))), "token": tokens}
     about = f"at position {params.position}, temperature {params.temperature:g}"
+    what = probability_in_words(info.task)
     grids = (
-        *averaged("prob", probs[:, ids].cpu().numpy(), ("rank",), coords, "prob", about=f"probability {about}",
+        *averaged("prob", probs[:, ids].cpu().numpy(), ("rank",), coords, "prob", about=f"{what} {about}",
                   per_prompt=params.per_prompt),
         *averaged("logit", at[:, ids].cpu().numpy(), ("rank",), coords, "logit", about=f"logit {about}",
                   per_prompt=params.per_prompt),
-        *_surprisal_grids(logits, batch, per_prompt=params.per_prompt),
+        *(_surprisal_grids(logits, batch, params) if info.task in NEXT_TOKEN else ()),
+        *(_label_grids(logits, batch, params) if batch.labels else ()),
     )  # fmt: skip
     bench.step(1, 1, "running the model")
     return Findings(grids)
 
 
-def _surprisal_grids(logits: Tensor, batch: TokenBatch, *, per_prompt: bool) -> tuple[Grid, ...]:
+def _label_grids(logits: Tensor, batch: TokenBatch, params: Params) -> tuple[Grid, ...]:
+    labels, given = Target(batch, logits).labels(logits)
+    values = -logits.float().log_softmax(-1).gather(-1, labels.long()[:, :, None]).squeeze(-1)
+    coords = {"pos": tuple(range(values.shape[1]))}
+    about = "−log p(label) at each position that has a label"
+    valid = given.cpu().numpy()
+    return averaged("label_surprisal", values.cpu().numpy(), ("pos",), coords, "nat", about=about,
+                    per_prompt=params.per_prompt, valid=None if valid.all() else valid)  # fmt: skip
+
+
+def _surprisal_grids(logits: Tensor, batch: TokenBatch, params: Params) -> tuple[Grid, ...]:
     width = batch.ids.shape[1]
     if width < 2:
         return ()
@@ -98,13 +130,14 @@ def _surprisal_grids(logits: Tensor, batch: TokenBatch, *, per_prompt: bool) -> 
     coords = {"pos": tuple(range(1, width)), **labels}
     about = "−log p of each token given those before it; the first token has none"
     mask = None if valid.all() else valid
-    return averaged("surprisal", values, ("pos",), coords, "nat", about=about, per_prompt=per_prompt, valid=mask)
+    return averaged("surprisal", values, ("pos",), coords, "nat", about=about, per_prompt=params.per_prompt, valid=mask)
 
 
 def sentence(params: Params, experiment: Experiment) -> str:
     heat = "" if params.temperature == 1.0 else f" at temperature {params.temperature:g}"
+    where = "" if params.position == "answer" else f" at position {params.position}"
     return (
-        f"Top {params.top_k} next tokens at position {params.position}{heat}, "
+        f"Top {params.top_k} next tokens{where}{heat}, "
         f"and the surprisal of each token, on {prompts_in_words(experiment, 'clean')}."
     )
 

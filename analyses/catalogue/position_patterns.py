@@ -13,7 +13,8 @@ positions. How that is done depends on where a model keeps positions.
   written to it, so there it says what position embeddings would do directly.
 
 The model itself computes all of this, so masks, windows, soft-caps and sinks are its own. Where its queries and keys
-cannot be set, scores are averaged at each distance instead, which averages content out: an estimate.
+cannot be set, or multiply positions with content, scores are averaged at each distance instead, which averages content
+out: an estimate.
 
 Sources: Press et al. 2021, arXiv 2108.12409 (ALiBi); Raffel et al. 2019, arXiv 1910.10683 (relative biases); Su et al.
 2021, arXiv 2104.09864 (rotary); Vaswani et al. 2017, arXiv 1706.03762.
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
 from analyses import positions
 from analyses.analysis import Analysis, Findings
@@ -41,7 +43,7 @@ from hooks.interventions.patch import Patch
 from hooks.interventions.zero import Zero
 from hooks.model import Instrumented
 from hooks.plan import CapturePlan
-from hooks.sites import Part, Site
+from hooks.sites import MAIN, Part, Site
 from hooks.spec import Spec
 
 Way = Literal["bias", "rotary", "none", "learned", "average"]
@@ -54,14 +56,33 @@ ABOUT: dict[Way, str] = {
     "average": "An estimate: the softmax of the mean score at each distance, content averaged out over the prompts.",
 }
 ALONE = "positions"
+SAME = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
+"""By the model's dtype: how far two patterns of one bias may be apart when a constant was added to its scores."""
 
 
 class Params(Spec):
-    """layers, heads: which to keep, all without them. per_prompt: the patterns and shares of each prompt as well."""
+    """layers, heads: which to keep, all without them. stack: another stack than the main one, such as "encoder".
+
+    per_prompt: the patterns and shares of each prompt as well.
+    """
 
     layers: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
+    stack: str = MAIN
     per_prompt: bool = False
+
+
+@dataclass(frozen=True)
+class Places:
+    """Whose attention is looked at."""
+
+    stack: str
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+
+    def site(self, name: str, layer: int | None = None) -> Site:
+        """A site of the stack."""
+        return Site(name, layer, self.stack)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,81 +96,96 @@ class Layer:
     observed: tuple[np.ndarray, np.ndarray]
 
 
-def way_of(model: Instrumented) -> Way:
-    """How positions are told from content in a model. Raises SiteMissing where they cannot be."""
-    rows, kind = model.proof.row, model.info.positions
-    if kind == "learned" and rows("embed").writable and rows("resid_pre").writable:
-        return "learned"
-    if kind != "learned" and rows("q").writable and rows("k").writable:
-        return "rotary" if kind == "rotary" else "none" if kind == "none" else "bias"
-    if rows("scores").readable:
+def way_of(model: Instrumented, stack: str = MAIN) -> Way:
+    """How positions are told from content in a stack."""
+    kind, writable = model.info.stack(stack).positions, model.proof.names(writable=True, stack=stack)
+    if kind == "learned":
+        return "learned" if {"embed", "resid_pre"} <= writable else "average"
+    if not {"q", "k"} <= writable:
         return "average"
-    needed = ("embed", "resid_pre") if kind == "learned" else ("q", "k")
-    reason = next(rows(name).reason for name in needed if not rows(name).writable)
-    raise SiteMissing(
-        f"positions cannot be told from content in {model.name}: {reason}.", "`workbench check` shows its sites."
-    )
+    return "rotary" if kind == "rotary" else "none" if kind == "none" else "bias"
+
+
+def places(params: Params, model: Instrumented) -> Places:
+    """The layers and heads that are asked for. Raises SiteMissing for what the model lacks."""
+    info = model.info.stack(params.stack)
+    attends = (la for la in range(info.n_layers) if Site("pattern", la, params.stack) in model.sites)
+    at = Places(params.stack, params.layers or tuple(attends), params.heads or tuple(range(info.n_heads)))
+    if not at.layers:
+        reason = model.proof.row("pattern", params.stack).reason
+        raise SiteMissing(f"no attention can be read in {model.name}: {reason}.", "`workbench check` shows its sites.")
+    if (most := max(at.heads)) >= info.n_heads:
+        raise SiteMissing(f"head {most} does not exist: layers have {info.n_heads} heads.", f"0–{info.n_heads - 1}.")
+    return at
 
 
 def compute(params: Params, bench: Bench) -> Findings:
-    info, batch = bench.model.info, bench.batch("clean")
-    attends = tuple(layer for layer in range(info.n_layers) if Site("pattern", layer) in bench.model.sites)
-    layers, heads = params.layers or attends, params.heads or tuple(range(info.n_heads))
-    if (most := max(heads)) >= info.n_heads:
-        raise SiteMissing(f"head {most} does not exist: layers have {info.n_heads} heads.", f"0–{info.n_heads - 1}.")
-    way, names = way_of(bench.model), ["pattern"]
-    names += ["scores"] if bench.model.proof.row("scores").readable else []
-    plan = CapturePlan(sites=frozenset(Site(name, layer) for layer in layers for name in names))
+    at, batch = places(params, bench.model), bench.batch("clean").side(params.stack)
+    names = {"pattern", "scores"} & bench.model.proof.names(stack=params.stack)
+    plan = CapturePlan(sites=frozenset(at.site(name, layer) for layer in at.layers for name in names))
     bench.step(0, 2, "reading attention")
     clean = bench.capture("clean", plan)
     bench.step(1, 2, "reading the attention that positions alone give")
-    alone = clean if way == "average" else _alone(bench, way, plan, layers)
+    way, alone = _alone(bench, way_of(bench.model, params.stack), plan, at)
     real = (batch.mask[:, :, None] & batch.mask[:, None, :]).numpy()[:, None]
-    read = [_layer(clean, alone, layer, heads, real, way) for layer in layers]
+    read = [_layer(clean, alone, at, layer, real) for layer in at.layers]
     bench.step(2, 2, "comparing")
-    grids = _grids(params, read, {"layer": layers, "head": heads}, real, ABOUT[way])
-    return Findings((*grids, *_similarity(bench, way)))
+    grids = _grids(params, read, {"layer": at.layers, "head": at.heads}, real, ABOUT[way])
+    return Findings((*grids, *_similarity(bench, way, at.stack)))
 
 
-def _alone(bench: Bench, way: Way, plan: CapturePlan, layers: Sequence[int]) -> Activations:
-    """The planned sites when every layer's attention sees positions alone."""
-    if way != "learned":
-        parts = [Part(Site(name, layer)) for layer in layers for name in ("q", "k")]
-        return bench.capture("clean", plan, [Mean(at=part, reference="clean", over="positions") for part in parts])
-    first, batch = Site("resid_pre", 0), bench.batch("clean")
-    embedded = bench.capture("clean", CapturePlan(sites=frozenset({first})), [Zero(at=Part(Site("embed")))])[first]
-    entries = [Site("resid_pre", layer) for layer in layers]
+def _alone(bench: Bench, way: Way, plan: CapturePlan, at: Places) -> tuple[Way, Activations | None]:
+    """The planned sites when every layer's attention sees positions alone, and how that was done; None: average."""
+    if way == "average":
+        return way, None
+    if way == "learned":
+        return way, _embeddings_alone(bench, plan, at)
+    parts = [Part(at.site(name, layer)) for layer in at.layers for name in ("q", "k")]
+    means = bench.capture("clean", plan, [Mean(at=part, reference="clean", over="positions") for part in parts])
+    if way != "bias":
+        return way, means
+    zeros = bench.capture("clean", plan, [Zero(at=part) for part in parts])
+    patterns = [site for site in plan.sites if site.name == "pattern"]
+    close = SAME.get(bench.model.info.dtype, SAME["bfloat16"])
+    if all(torch.allclose(means[site].float(), zeros[site].float(), rtol=0.0, atol=close) for site in patterns):
+        return way, zeros
+    # Positions are multiplied with content, as in DeBERTa's: no setting of content leaves them alone.
+    return "average", None
+
+
+def _embeddings_alone(bench: Bench, plan: CapturePlan, at: Places) -> Activations:
+    """The planned sites when every layer reads the position embeddings instead of the residual stream."""
+    first, batch = at.site("resid_pre", 0), bench.batch("clean")
+    without_tokens = [Zero(at=Part(at.site("embed")))]
+    embedded = bench.capture("clean", CapturePlan(sites=frozenset({first})), without_tokens)[first]
+    entries = [at.site("resid_pre", layer) for layer in at.layers]
     source = Activations(dict.fromkeys(entries, embedded), batch)
     bench.forwards += 1
     edits = [Patch(at=Part(entry), source=ALONE) for entry in entries]
     return bench.model.run(batch, plan, edits, sources={ALONE: source}).activations
 
 
-def _layer(
-    clean: Activations, alone: Activations, layer: int, heads: Sequence[int], real: np.ndarray, way: Way
-) -> Layer:
-    pattern = _read(clean, Site("pattern", layer), heads)
-    scores, visible = _scores(clean, layer, heads, real)
-    at = positions.distances(visible)
-    observed = positions.distance_profile(scores, visible, at)
-    if way == "average":
-        return Layer(pattern, positions.pattern_of_profile(observed[0], at, visible), visible, observed, observed)
-    profile = positions.distance_profile(*_scores(alone, layer, heads, real), at)
-    return Layer(pattern, _read(alone, Site("pattern", layer), heads), visible, profile, observed)
+def _layer(clean: Activations, alone: Activations | None, at: Places, layer: int, real: np.ndarray) -> Layer:
+    pattern = _read(clean, at.site("pattern", layer), at.heads)
+    scores, visible = _scores(clean, at, layer, real)
+    spans = positions.distances(visible)
+    observed = positions.distance_profile(scores, visible, spans)
+    if alone is None:
+        return Layer(pattern, positions.pattern_of_profile(observed[0], spans, visible), visible, observed, observed)
+    profile = positions.distance_profile(*_scores(alone, at, layer, real), spans)
+    return Layer(pattern, _read(alone, at.site("pattern", layer), at.heads), visible, profile, observed)
 
 
 def _read(activations: Activations, site: Site, heads: Sequence[int]) -> np.ndarray:
     return np.asarray(activations[site][:, list(heads)].float().cpu().numpy())
 
 
-def _scores(
-    activations: Activations, layer: int, heads: Sequence[int], real: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _scores(activations: Activations, at: Places, layer: int, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores and where they are visible; from the pattern's logarithm where a model does not show its scores."""
-    if (site := Site("scores", layer)) in activations:
-        scores = _read(activations, site, heads)
+    if (site := at.site("scores", layer)) in activations:
+        scores = _read(activations, site, at.heads)
     else:
-        scores = positions.scores_of_pattern(_read(activations, Site("pattern", layer), heads))
+        scores = positions.scores_of_pattern(_read(activations, at.site("pattern", layer), at.heads))
     return scores, positions.visible_scores(scores) & real
 
 
@@ -205,12 +241,12 @@ def _profiles(read: Sequence[Layer], where: dict[str, tuple[Coord, ...]]) -> lis
     return grids
 
 
-def _similarity(bench: Bench, way: Way) -> tuple[Grid, ...]:
+def _similarity(bench: Bench, way: Way, stack: str) -> tuple[Grid, ...]:
     """How alike the learned position embeddings of each two positions are, where a model has such."""
-    site = Site("pos_embed")
+    site = Site("pos_embed", stack=stack)
     if way != "learned" or site not in bench.model.sites:
         return ()
-    batch = bench.batch("clean")
+    batch = bench.batch("clean").side(stack)
     longest = int(np.argmax(batch.lengths))
     values = bench.capture("clean", CapturePlan(sites=frozenset({site})))[site]
     vectors = values[min(longest, len(values) - 1), : batch.lengths[longest]].float().cpu().numpy()

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    BertConfig,
+    BertForMaskedLM,
     BloomConfig,
     BloomForCausalLM,
+    DebertaV2Config,
+    DebertaV2ForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     MptConfig,
@@ -187,20 +193,40 @@ def test_the_position_pattern_of_an_alibi_model_is_the_slopes_alone_whatever_its
     assert np.abs(result.grid("pattern").values - found.values).max() > 0.05
 
 
-def test_the_position_pattern_of_t5_is_its_learned_bias():
+def t5():
     config = T5Config(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0, **SIZES)
-    plain = built(config, T5ForConditionalGeneration)
+    return built(config, T5ForConditionalGeneration)
+
+
+def test_the_position_pattern_of_t5_is_its_learned_bias():
+    plain = t5()
+    width = ids_of(LONG).shape[1]
     with torch.no_grad():
-        bias = plain.decoder.block[0].layer[0].SelfAttention.compute_bias(6, 6)[0].numpy()
-    expected = softmax_of(bias, causal(6))
-    bare = without_content(plain)
+        bias = plain.encoder.block[0].layer[0].SelfAttention.compute_bias(width, width)[0].numpy()
+    expected = softmax_of(bias, np.ones((width, width), dtype=bool))
+    result = measured(plain, [LONG], {"stack": "encoder"})
+    found = result.grid("position_pattern")
+    assert found.about.startswith("Exact")
+    for layer in range(2):
+        assert found.values[layer] == pytest.approx(expected, abs=1e-5)
+    # The bias of a query depends on the distance alone, in both directions.
+    profile = result.grid("profile")
+    assert profile.coords["distance"] == tuple(range(1 - width, width))
+    assert profile.values[0, :, -1] == pytest.approx(bias[:, -1, 0] - bias[:, 0, 0], abs=1e-4)
+    assert profile.values[0, :, 0] == pytest.approx(bias[:, 0, -1] - bias[:, 0, 0], abs=1e-4)
     with torch.no_grad():
-        ids = ids_of(LONG)[:, :6]
-        found = bare(input_ids=ids, decoder_input_ids=ids, output_attentions=True).decoder_attentions
-    for pattern in found:
-        assert pattern[0].numpy() == pytest.approx(expected, abs=1e-6)
-    profile = positions.distance_profile(bias[None], np.broadcast_to(causal(6), (1, 4, 6, 6)), tuple(range(6)))[0]
-    assert positions.pattern_of_profile(profile, tuple(range(6)), causal(6)[None, None])[0] == pytest.approx(expected)
+        bare = without_content(plain).encoder(input_ids=ids_of(LONG), output_attentions=True).attentions
+    assert bare[0][0].numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_positions_that_are_multiplied_with_content_are_estimated_and_not_called_exact():
+    config = DebertaV2Config(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, relative_attention=True,
+        pos_att_type=["c2p", "p2c"], max_position_embeddings=32, **SIZES,
+    )  # fmt: skip
+    result = measured(built(config, DebertaV2ForMaskedLM), [LONG])
+    assert result.grid("position_pattern").about.startswith("An estimate")
+    assert np.array_equal(result.grid("profile").values, result.grid("profile_observed").values)
 
 
 # -- rotary embeddings
@@ -280,6 +306,17 @@ def test_layer_0_of_gpt2_equals_the_unhooked_model_without_token_embeddings():
     assert found[0] == pytest.approx(attentions(plain, LONG)[0], abs=1e-6)
 
 
+def test_layer_0_of_bert_equals_the_unhooked_model_without_token_embeddings():
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = BertConfig(**SIZES, **sizes, max_position_embeddings=32)
+    found = measured(built(config, BertForMaskedLM), [LONG])
+    plain = built(config, BertForMaskedLM)
+    with torch.no_grad():
+        plain.bert.embeddings.word_embeddings.weight.zero_()
+    assert found.grid("position_pattern").values[0] == pytest.approx(attentions(plain, LONG)[0], abs=1e-6)
+    assert found.grid("profile").coords["distance"][0] < 0
+
+
 def test_a_later_layer_reads_the_position_embeddings_through_its_own_norm_and_projections():
     plain = gpt2()
     result = measured(plain, [LONG])
@@ -318,6 +355,12 @@ def test_chosen_layers_and_heads_are_those_of_the_whole_and_a_missing_head_is_re
         measured(plain, [LONG], {"heads": [4]})
 
 
+def test_a_model_without_attention_is_refused_with_the_reason():
+    config = MambaConfig(hidden_size=32, state_size=4, num_hidden_layers=2, pad_token_id=0, **SIZES)
+    with pytest.raises(SiteMissing, match="no attention"):
+        measured(built(config, MambaForCausalLM), [LONG])
+
+
 def test_a_prompt_of_one_token_has_a_pattern_and_no_share():
     result = measured(llama(), [SHORT])
     assert (result.grid("position_pattern").values == 1).all()
@@ -325,7 +368,7 @@ def test_a_prompt_of_one_token_has_a_pattern_and_no_share():
 
 
 def test_where_queries_cannot_be_set_the_mean_score_at_each_distance_stands_in(monkeypatch):
-    monkeypatch.setattr(position_patterns, "way_of", lambda model: "average")
+    monkeypatch.setattr(position_patterns, "way_of", lambda model, stack: "average")
     result = measured(llama(), [LONG])
     profile, alone = result.grid("profile").values, result.grid("position_pattern")
     assert np.array_equal(profile, result.grid("profile_observed").values)

@@ -162,18 +162,89 @@ def test_a_second_look_is_read_from_the_cache_and_says_so(page: Page, app_url: s
     expect(page.locator("#prompt-source")).to_have_text("from the cache")
 
 
-def test_step_appends_the_top_token_and_a_row_appends_its_own(page: Page, app_url: str) -> None:
+def test_a_row_appends_its_own_token_to_the_prompt(page: Page, app_url: str) -> None:
     show(page, app_url, "The king saw the")
-    first = column(page, 2)[0]
-    count = page.locator("#prompt-chips bdi").count()
-    page.locator("#prompt-step").click()
-    expect(page.locator("#prompt-chips bdi").last).to_have_text(first)
-    expect(page.locator("#prompt-heading")).to_contain_text(first)
-    expect(page.locator("#prompt-table table")).to_be_visible()
-    third = column(page, 2)[2]
+    third, count = column(page, 2)[2], page.locator("#prompt-chips bdi").count()
     page.locator(".prompt-append").nth(2).click()
+    expect(page.locator("#prompt-chips bdi")).to_have_count(count + 1)
     expect(page.locator("#prompt-chips bdi").last).to_have_text(third)
-    assert page.locator("#prompt-chips bdi").count() == count + 2
+
+
+def test_step_takes_the_top_token_and_its_chip_opens_what_else_could_have_come(
+    page: Page, app_url: str, toy: tuple[object, object]
+) -> None:
+    show(page, app_url, "The king saw the")
+    tops = column(page, 6)
+    page.locator("#gen-step").click()
+    made = page.locator("#gen-chips [data-gen-step]")
+    expect(made).to_have_count(1)
+    expect(page.locator("#prompt-heading")).to_contain_text("Alternatives at step 1")
+    assert column(page, 6) == tops
+    expect(page.locator(".prompt-rows .wb-tag")).to_have_text("taken")
+    expect(page.locator("#gen-attention-row .gen-weight")).to_have_count(page.locator("#prompt-chips bdi").count())
+    page.locator("#gen-many").click()
+    expect(made).to_have_count(11)
+    made.nth(1).click()
+    expect(page.locator("#prompt-heading")).to_contain_text("Alternatives at step 2")
+    ids = toy[1]("The king saw the")["input_ids"]  # type: ignore[operator]
+    with torch.inference_mode():
+        row = toy[0](torch.tensor([[*ids, int(tops[0])]])).logits[0, -1]  # type: ignore[operator]
+    assert column(page, 6)[0] == str(int(row.argmax()))
+    page.locator("#prompt-chips [data-wb-token='2']").click()
+    expect(page.locator("#prompt-heading")).to_contain_text("after position 2")
+    expect(page.locator("#gen-attention")).to_be_hidden()
+
+
+def test_a_link_makes_the_same_drawn_continuation_and_undo_and_reset_take_it_back(page: Page, app_url: str) -> None:
+    show(page, app_url, "The queen saw the", "&sampled=1&seed=4&temperature=1.5&steps=6&chosen=5")
+    made = page.locator("#gen-chips [data-gen-step]")
+    expect(made).to_have_count(6)
+    texts = made.all_text_contents()
+    page.reload()
+    expect(made).to_have_count(6)
+    assert made.all_text_contents() == texts
+    page.locator("#gen-undo").click()
+    expect(made).to_have_count(5)
+    assert made.all_text_contents() == texts[:5] and "steps=5" in page.url
+    page.get_by_text("Greedy", exact=True).click()
+    expect(page.locator("#gen-status")).to_contain_text("greedy")
+    page.locator("#gen-reset").click()
+    expect(page.locator("#gen-strip")).to_contain_text("Nothing generated yet")
+    expect(page.locator("#gen-undo")).to_be_disabled()
+    assert "steps" not in page.url and "chosen" not in page.url
+
+
+def test_edits_act_on_the_continuation_which_says_so_beside_the_clean_one(page: Page, app_url: str) -> None:
+    show(page, app_url, "The queen saw the", "&steps=3&edits=zero:L0.mlp_out")
+    expect(page.locator("#gen-chips [data-gen-step]")).to_have_count(3)
+    expect(page.locator("#gen-clean > *")).to_have_count(3)
+    expect(page.locator("#gen-panel .wb-edited-word")).to_be_visible()
+    page.locator("#gen-chips [data-gen-step]").first.click()
+    expect(page.locator("#prompt-heading .wb-edited-word")).to_be_visible()
+    page.locator("[data-wb-action='clear-edits']").click()
+    expect(page.locator("#gen-clean")).to_have_count(0)
+    expect(page.locator("#gen-panel .wb-edited-word")).to_be_hidden()
+
+
+def test_the_continuation_can_be_kept_as_the_prompt(page: Page, app_url: str) -> None:
+    show(page, app_url, "The queen saw the", "&steps=2&chosen=1")
+    made = page.locator("#gen-chips [data-gen-step]")
+    expect(made).to_have_count(2)
+    texts, count = made.all_text_contents(), page.locator("#prompt-chips bdi").count()
+    page.locator("#gen-keep").click()
+    expect(page.locator("#prompt-chips bdi")).to_have_count(count + 2)
+    assert page.locator("#prompt-chips bdi").all_text_contents()[-2:] == texts
+    expect(page.locator("#gen-strip")).to_contain_text("Nothing generated yet")
+
+
+def test_the_head_of_a_steps_attention_can_be_picked_and_stands_in_the_address(page: Page, app_url: str) -> None:
+    show(page, app_url, "The queen saw the", "&steps=2&chosen=1&layer=1&head=2")
+    words = page.locator("#gen-attention-words")
+    expect(words).to_contain_text("Layer 1, head 2")
+    page.locator("#gen-head").click()
+    page.get_by_role("option", name="Mean of all heads").click()
+    expect(words).to_contain_text("Mean over the heads of layer 1")
+    assert "head=" not in page.url.replace("layer", "")
 
 
 def test_save_puts_the_shown_numbers_among_the_results(page: Page, app_url: str, workspace: Workspace) -> None:

@@ -158,6 +158,17 @@ def test_pytorchs_own_quantised_linear_gives_its_matrix():
     torch.testing.assert_close(weight_of(quantised), plain[0].weight, atol=0.01, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_model_that_pytorch_quantised_in_memory_is_opened_with_its_own_numbers():
+    def quantised(model: nn.Module) -> nn.Module:
+        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+
+    model = quantised(tiny())
+    opened = instrument(model)
+    assert opened.proof.exact and torch.equal(opened.run(opened.tokens(INPUTS)).logits, logits(model))
+    assert opened.hash == from_memory(quantised(tiny())).hash != from_memory(quantised(tiny(seed=1))).hash
+
+
 def test_a_weight_that_is_no_matrix_is_an_error_with_its_kind():
     module = nn.Module()
     module.weight = nn.Parameter(torch.zeros(4, dtype=torch.uint8), requires_grad=False)

@@ -143,6 +143,12 @@ def test_c19_the_tray_says_which_query_heads_a_key_value_head_serves() -> None:
     assert text(tray.rows("zero:L3.k[head=1]")[0]) == "L3 keys, key/value head 1 zero"
 
 
+def test_the_tray_knows_the_sharing_of_an_open_model_and_of_no_other(opened: Workspace, tiny_folder: Path) -> None:
+    assert tray.group_of(opened, urls.write(State(model=str(tiny_folder)))) == 2
+    assert tray.group_of(opened, urls.write(State(model="toy"))) is None
+    assert tray.group_of(opened, "?model=+") is None
+
+
 def test_jobs_of_others_cannot_be_cancelled_from_here(workspace: Workspace, tiny_folder: Path) -> None:
     job = workspace.submit(OpenRequest(model=str(tiny_folder)), session="mine")  # type: ignore[arg-type]
     running = job.model_copy(

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from workbench.figures.architecture import block_diagram, describe
+from workbench.figures.architecture import block_diagram
+from workbench.figures.architecture_words import describe
 from workbench.figures.theme import role
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -323,6 +323,21 @@ def test_a_model_with_an_adapter_is_opened_again_when_the_adapter_changed(
     assert not was_open and second.hash != first.hash
 
 
+def test_an_adapter_may_live_on_the_hub_at_a_revision_of_its_own(
+    tiny_folder: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora, asked = save_lora(tmp_path / "lora", tiny_folder), []
+
+    def download(name: str, *, revision: str | None, **options: object) -> str:
+        asked.append((name, revision))
+        return str(lora if name == "owner/lora" else tiny_folder)
+
+    monkeypatch.setattr("hooks.hub.snapshot_download", download)
+    found = resolve("owner/base@v1+owner/lora@v2", settings)
+    assert asked == [("owner/base", "v1"), ("owner/lora", "v2")]
+    assert (found.folder, found.adapter) == (tiny_folder.resolve(), lora.resolve())
+
+
 @pytest.mark.parametrize(
     ("adapter", "words"),
     [("", "there is no adapter ''"), ("/nowhere", "there is no adapter"), ("../..", "is not an adapter")],
@@ -470,6 +485,23 @@ def test_the_listing_says_what_is_here(tiny_alias: Alias, tmp_path: Path, settin
     after = {entry.name: entry for entry in models.list_models(settings)}
     assert after["tiny"].installed and after["tiny"].folder and "mine" in after
     assert after["tiny"].bytes == sum(path.stat().st_size for path in Path(after["tiny"].folder).iterdir())
+
+
+def test_what_was_fetched_from_the_hub_is_listed(
+    tiny_folder: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no such"))
+    before = len(models.list_models(settings))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name, kept in {"model": tiny_folder.iterdir(), "tokenizer-only": tiny_folder.glob("tokenizer*")}.items():
+        snapshot = tmp_path / "hub" / f"models--owner--{name}" / "snapshots" / ("a" * 40)
+        snapshot.mkdir(parents=True)
+        for path in kept:
+            shutil.copy(path, snapshot)
+    *_, entry = entries = models.list_models(settings)
+    assert len(entries) == before + 1
+    assert (entry.name, entry.source, entry.installed) == ("owner/model", "hub owner/model", True)
+    assert entry.bytes == sum(path.stat().st_size for path in tiny_folder.iterdir())
 
 
 @pytest.mark.real

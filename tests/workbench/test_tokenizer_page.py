@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from typer.testing import CliRunner
 
-from hooks.errors import InputError
+from hooks.errors import InputError, ModelError
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
+from hooks.token_build import build
+from hooks.token_split import split
+from hooks.tokens import encode
 from tests.hooks import small_tokenizers as small
 from tests.workbench.components import all_of, text_of
 from workbench import tokenizer_report
+from workbench.cli import app
+from workbench.figures.numbers import number
 from workbench.models.convert import Record, write_record
 from workbench.pages.tokenizer import PAGE, layout
-from workbench.parts import tokenizer_about, tokenizer_data, tokenizer_views
+from workbench.parts import tokenizer_about, tokenizer_build, tokenizer_data, tokenizer_views
 from workbench.parts.tokenizer_callbacks import build_content, lookup_content
 from workbench.settings import Settings
 from workbench.urls import State
@@ -54,9 +61,9 @@ def test_chips_and_table_are_the_ids_as_fed(opened: Workspace, state: State, tok
     rows = by_id(page, "tokenizer-table").rowData
     assert [row["id"] for row in rows] == ids
     assert bytes.fromhex("".join(row["hex"] for row in rows)) == MIXED.encode()
-    assert [row["token"] for row in rows if row["special"]] == ["<|end|>"]
-    together = [row["together"] for row in rows if row["together"]]
-    assert together == ["1 of 2: é", "2 of 2: é", *(f"{n} of 4: 😊" for n in (1, 2, 3, 4))]
+    assert [row["token"] for row in rows if row["note"] == "special"] == ["<|end|>"]
+    notes = [row["note"] for row in rows if row["note"]]
+    assert notes == ["special", "1 of 2: é", "2 of 2: é", *(f"{n} of 4: 😊" for n in (1, 2, 3, 4))]
 
 
 def test_the_tags_count_what_was_split(opened: Workspace, state: State, tokenizer: Any) -> None:
@@ -212,3 +219,47 @@ def test_c06_a_companion_that_disagrees_on_the_text_is_told_with_the_position(
     assert f"first at position {first}:" in made.warnings[-1]
     assert [row.id for row in made.tokens] == theirs
     assert made.facts.origin.startswith("companion tokenizer")
+
+
+def explained(tokenizer: Any, text: str, pos: int) -> str:
+    inputs = PromptSet(prompts=(text,))
+    rows = split(tokenizer, inputs, encode(tokenizer, inputs))
+    return text_of(tokenizer_build.build_view(build(tokenizer, rows[pos].id), rows, pos))
+
+
+def test_a_unigram_token_is_explained_by_its_score_and_the_best_way_without_it() -> None:
+    tokenizer = small.unigram()
+    scores = dict(small.definition(tokenizer.backend_tokenizer)["model"]["vocab"])
+    ids = tokenizer("hello")["input_ids"]
+    pos = ids.index(tokenizer.convert_tokens_to_ids("lo"))
+    words = explained(tokenizer, "hello", pos)
+    assert "Log-probability, nats" in words and "The best way without it" in words
+    assert number(scores["lo"], signed=True) in words
+    assert number(scores["l"] + scores["o"], signed=True) in words
+
+
+def test_a_wordpiece_token_is_explained_by_the_pieces_of_its_word() -> None:
+    words = explained(small.wordpiece(), "unhappyly", 2)
+    assert "Its word, as the" in words and "longest piece" in words and "##" in words
+
+
+def test_the_command_gives_the_same_rows_and_facts(tiny_folder: Path, tokenizer: Any) -> None:
+    run = CliRunner().invoke(app, ["tokens", str(tiny_folder), "é <|end|>", "--json"])
+    rows = json.loads(run.stdout)
+    assert [row["id"] for row in rows] == tokenizer("é <|end|>")["input_ids"]
+    assert [(row["text"], row["piece"], row["pieces"]) for row in rows[:2]] == [("é", 0, 2), ("é", 1, 2)]
+    assert bytes.fromhex("".join(row["bytes"] for row in rows)) == "é <|end|>".encode()
+    assert [row["special"] for row in rows] == [False, False, False, True]
+    told = json.loads(CliRunner().invoke(app, ["tokens", str(tiny_folder), "a", "--facts", "--json"]).stdout)
+    assert told["kind"] == "byte-level BPE" and told["vocabulary"] == len(tokenizer)
+
+
+def test_a_model_without_a_tokenizer_says_so(tmp_path: Path, settings: Settings) -> None:
+    folder = small_model_without_tokenizer(tmp_path / "bare")
+    with pytest.raises(ModelError, match="came without a tokenizer"):
+        tokenizer_report.open_report(ModelRef(name=str(folder)), PromptSet(prompts=("a",)), settings)
+
+
+def small_model_without_tokenizer(folder: Path) -> Path:
+    GPT2LMHeadModel(GPT2Config(vocab_size=16, n_embd=8, n_layer=1, n_head=1, n_positions=8)).save_pretrained(folder)
+    return folder

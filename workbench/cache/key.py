@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
+from torch import Tensor
+
+from hooks.hashing import hash_state
 from hooks.info import ModelInfo
 from hooks.interventions import Intervention
 from hooks.sites import Site
@@ -58,12 +62,50 @@ def capture_key(
             "ids": batch.ids.tolist(),
             "mask": batch.mask.tolist(),
             "positions": {name: list(places) for name, places in batch.positions.items()} if edits else {},
+            **beside_ids(batch),
             "sites": sorted(map(str, sites)),
             "edits": [edit.model_dump(mode="json") for edit in edits],
-            "sources": {name: batch_ids(other) for name, other in (sources or {}).items() if name in named},
+            "sources": {name: _source(other) for name, other in (sources or {}).items() if name in named},
+            **_beside_ids(batch, {name: other for name, other in (sources or {}).items() if name in named}),
         },
         LENGTH,
     )
+
+
+def _beside_ids(batch: TokenBatch, sources: Mapping[str, TokenBatch]) -> dict[str, Any]:
+    """What models read beside token ids, or instead of them: images, sounds, the encoder's side. Nothing in most."""
+    beside = {"": batch, **sources}
+    found = {name: content for name, other in beside.items() if (content := _content(other))}
+    return {"beside": found} if found else {}
+
+
+def _content(batch: TokenBatch) -> dict[str, Any]:
+    inputs = {name: [list(x.shape), sha256(x.numpy().tobytes()).hexdigest()] for name, x in batch.inputs.items()}
+    sides = {name: {"ids": batch_ids(side), **_content(side)} for name, side in batch.sides.items()}
+    return {**({"inputs": inputs} if inputs else {}), **({"sides": sides} if sides else {})}
+
+
+def _source(batch: TokenBatch) -> Any:
+    beside = beside_ids(batch)
+    return {"ids": batch_ids(batch), **beside} if beside else batch_ids(batch)
+
+
+def beside_ids(batch: TokenBatch) -> dict[str, Any]:
+    """What a model reads in place of ids or beside them: pixels and sounds by their hash, the other stacks' prompts.
+
+    Empty for a model that reads one row of ids: captures keep the address they had before there were others.
+    """
+    given = {name: tensor_hash(values) for name, values in sorted(batch.inputs.items())}
+    sides = {
+        name: {"ids": side.ids.tolist(), "mask": side.mask.tolist(), **beside_ids(side)}
+        for name, side in sorted(batch.sides.items())
+    }
+    return ({"inputs": given} if given else {}) | ({"sides": sides} if sides else {})
+
+
+def tensor_hash(values: Tensor) -> str:
+    """SHA-256 of a tensor's type, shape and values."""
+    return hash_state([("", values)])
 
 
 def batch_ids(batch: TokenBatch) -> list[list[int]]:

@@ -16,6 +16,7 @@ VERSION = 1
 SUFFIX = ".h5"
 ACTIVATIONS = "activations"
 IDS, MASK, SPECIAL, STRINGS = "tokens/ids", "tokens/mask", "tokens/special", "tokens/strings"
+SIDES = "sides"
 PROVENANCE = "provenance"
 TOKEN_AXES = ("batch", "pos")
 # A chunk is read whole; beyond this size one prompt (or one head) is split along its first position axis.
@@ -27,12 +28,17 @@ def path_of(site: Site) -> str:
     return f"{ACTIVATIONS}/{site}"
 
 
+def side_mask(stack: str) -> str:
+    """Where the mask of the positions of another stack is, such as the encoder's."""
+    return f"{SIDES}/{stack}/mask"
+
+
 def chunks_of(site: Site, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """The chunk that one look at a site needs: one prompt, one head where there are heads, all positions."""
     axes = site.axes
     single = ("batch", "head", "kv_head")
     chunk = [1 if axis in single else max(1, size) for axis, size in zip(axes, shape, strict=True)]
-    first = next(i for i, axis in enumerate(axes) if axis in ("pos", "q_pos"))
+    first = next(i for i, axis in enumerate(axes) if axis in ("pos", "q_pos", "k_pos"))
     row = int(np.prod(chunk, dtype=np.int64)) // chunk[first] * itemsize
     chunk[first] = max(1, min(chunk[first], CHUNK_BYTES // max(1, row)))
     return tuple(chunk)

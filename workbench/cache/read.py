@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from hooks.errors import InputError, SiteMissing, StoreError
+from hooks.schedule import stack_of
 from hooks.sites import Site
 from workbench.cache import layout
 
@@ -79,6 +80,7 @@ class StoredActivations:
 
     sites: what was captured, upstream first. ids, mask, special [batch pos]; strings: the display form of each real
     token; provenance: model, inputs, edits, versions. dtype: the number type that was stored; reads give float32.
+    sides: how many positions each prompt has in the model's other stacks, by the stack's name.
     """
 
     path: Path
@@ -89,6 +91,7 @@ class StoredActivations:
     mask: np.ndarray = field(repr=False)
     special: np.ndarray = field(repr=False)
     strings: tuple[tuple[str, ...], ...] = field(repr=False)
+    sides: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -169,7 +172,7 @@ class StoredActivations:
                     raise SiteMissing(f"{site} has no head {head}: it has {size} (0–{size - 1}).", "Choose another.")
                 index.append(head)
             elif prompt is not None and axis in ("pos", "q_pos", "k_pos"):
-                index.append(slice(0, self.lengths[prompt]))
+                index.append(slice(0, self.sides.get(stack_of(site, axis), self.lengths)[prompt]))
             else:
                 index.append(slice(None))
         return tuple(index)
@@ -193,7 +196,12 @@ def open_capture(path: Path, key: str) -> StoredActivations:
             mask=file[layout.MASK][()],
             special=file[layout.SPECIAL][()],
             strings=tuple(map(tuple, layout.read_json(file, layout.STRINGS))),
+            sides={name: tuple(map(int, file[layout.side_mask(name)][()].sum(axis=1))) for name in _sides(file)},
         )
+
+
+def _sides(file: h5py.File) -> list[str]:
+    return list(file[layout.SIDES]) if layout.SIDES in file else []
 
 
 def _check(file: h5py.File, key: str) -> None:

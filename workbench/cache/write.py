@@ -169,6 +169,9 @@ def _write_tokens(file: h5py.File, batch: TokenBatch) -> None:
     for path, values in arrays:
         layout.label_axes(file.create_dataset(path, data=values, dtype=values.dtype), layout.TOKEN_AXES)
     layout.write_json(file, layout.STRINGS, [list(row) for row in batch.strings])
+    for name, side in batch.sides.items():
+        mask = file.create_dataset(layout.side_mask(name), data=side.mask.numpy().astype(np.bool_), dtype=np.bool_)
+        layout.label_axes(mask, layout.TOKEN_AXES)
 
 
 def _write_site(file: h5py.File, site: Site, values: Tensor) -> None:

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from hooks.errors import InputError
 from hooks.prompts import PromptSet, Special
 from hooks.token_split import SplitToken
 from hooks.tokenizer_facts import TokenizerFacts
 from workbench.cli.options import AllowPickle, Companion, Device, Json, Model, Weights, model_ref
 from workbench.cli.terminal import note, say, say_json, size, table
+from workbench.families import TASKS, check_families, markdown, site_name
 from workbench.models import list_models, open_named, resolve
 from workbench.settings import Settings
 from workbench.tokenizer_report import open_report
@@ -55,8 +57,14 @@ def models(
 
 
 def check(
-    model: Model,
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", show_default=False)] = "",
     json: Json = False,
+    all_tiny: Annotated[
+        bool, typer.Option("--all-tiny", help="Open a tiny random model of every family instead.")
+    ] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="With --all-tiny: print docs/architectures.md.")
+    ] = False,
     device: Device = None,
     dtype: Weights = None,
     tokenizer: Companion = None,
@@ -66,6 +74,11 @@ def check(
 
     Example: workbench check toy
     """
+    if all_tiny:
+        _check_families(json=json, as_markdown=as_markdown)
+        return
+    if not model:
+        raise InputError("check needs a model.", "Write `workbench check toy`, or `workbench check --all-tiny`.")
     settings = Settings.load(device=device, allow_pickle=allow_pickle or None)
     summary = open_named(model_ref(model, dtype, tokenizer), settings, note).summary()
     if json:
@@ -89,13 +102,36 @@ def _print_check(summary: dict[str, Any]) -> None:
     for warning in summary["warnings"]:
         say(f"warning: {warning}")
     say()
-    table(("site", "readable", "writable", "error", "proof or reason"), [_site_row(site) for site in summary["sites"]])
+    there = [site for site in summary["sites"] if site["readable"]]
+    table(("site", "readable", "writable", "error", "proof or reason"), [_site_row(site) for site in there])
+    absent: dict[str, list[str]] = {}
+    for site in summary["sites"]:
+        if not site["readable"]:
+            absent.setdefault(site["reason"], []).append(site_name(site))
+    for reason, names in absent.items():
+        say(f"absent: {', '.join(names)}: {reason}")
+
+
+def _check_families(*, json: bool, as_markdown: bool) -> None:
+    rows = check_families(note)
+    if json or as_markdown:
+        say_json(rows) if json else say(markdown(rows).rstrip())
+    else:
+        shown = [
+            (row["name"], TASKS[row["task"]], "exact" if row["parity"] == 0 else f"{row['parity']:.1e}",
+             row["readable"], row["writable"], "; ".join(f"{', '.join(s)}: {why}" for why, s in row["refused"].items()))
+            if not row["error"] else (row["name"], "", "not opened", "", "", row["error"])
+            for row in rows
+        ]  # fmt: skip
+        table(("model", "kind", "parity", "read", "written", "refused, and why"), shown)
+    if any(row["error"] or row["parity"] for row in rows):
+        raise typer.Exit(1)
 
 
 def _site_row(site: dict[str, Any]) -> tuple[str, str, str, str, str]:
     error = "" if site["error"] is None else f"{site['error']:.1e}"
     words = site["reason"] or site["check"]
-    return (site["site"], "yes" if site["readable"] else "no", "yes" if site["writable"] else "no", error, words)
+    return (site_name(site), "yes" if site["readable"] else "no", "yes" if site["writable"] else "no", error, words)
 
 
 def tokens(

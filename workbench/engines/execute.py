@@ -12,7 +12,8 @@ from hooks.plan import CapturePlan
 from workbench.bench import CachedBench
 from workbench.cache import Store
 from workbench.engines.opened import OpenModels
-from workbench.known import KnownModels
+from workbench.images import Images
+from workbench.known import IMAGES, KnownModels
 from workbench.requests import CaptureRequest, ExperimentRequest, OpenRequest, Request
 from workbench.results import Results
 from workbench.settings import Settings
@@ -56,7 +57,10 @@ def execute(request: Request, desk: Desk, report: Report) -> bool:
 
     def bench(experiment: Experiment) -> CachedBench:
         budget = desk.settings.budget_bytes
-        return CachedBench(model, experiment, store=desk.store, summary=summary, progress=report, budget_bytes=budget)
+        return CachedBench(
+            model, experiment, store=desk.store, summary=summary, progress=report, budget_bytes=budget,
+            images=Images(desk.settings.workspace_dir / IMAGES),
+        )  # fmt: skip
 
     if isinstance(request, CaptureRequest):
         return _capture(request, bench(_inputs(request)))

@@ -1,4 +1,4 @@
-"""The block diagram of a model from its info: norm placement, parallel or sequential, grouped heads, gated MLP."""
+"""The block diagram of a stack from its plan: norms, parallel or not, grouped heads, cross-attention, experts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.figures import theme as themes
+from workbench.figures.architecture_words import heads_in_words, short_heads
 from workbench.figures.numbers import whole
+from workbench.figures.plan import Block, Stack, bottom_of, runs, stacks_of, top_of
 from workbench.figures.svg import Sheet
 
 WIDTH = 440
@@ -14,110 +16,92 @@ EDGE = 8
 STREAM = 56
 MOST_HEADS = 48
 BOX, GAP = 32, 14
+GRID_WIDTH, GRID_HEIGHT = 300.0, 72.0
+Box = tuple[str, str, str]
+"""Title, note, and what is drawn inside: heads, experts or nothing."""
 
 
-def block_diagram(info: Mapping[str, Any], theme: themes.ThemeName = "light") -> str:
-    """The SVG text of a model's plan; `info` is ModelInfo as plain JSON values."""
+def block_diagram(info: Mapping[str, Any], theme: themes.ThemeName = "light", stack: Stack | None = None) -> str:
+    """The SVG text of one stack's plan, the last one's where none is named; `info` is ModelInfo as plain values."""
+    stack = stack or stacks_of(info)[-1]
     # Measured once, so that the drawing starts at its own height.
-    height = 28 - _draw(Sheet(theme), info, 0.0)
+    height = 28 - _draw(Sheet(theme), info, stack, 0.0)
     sheet = Sheet(theme)
-    _draw(sheet, info, height - EDGE)
+    _draw(sheet, info, stack, height - EDGE)
     return sheet.svg(WIDTH, height)
 
 
-def describe(info: Mapping[str, Any]) -> str:
-    """The same plan in words: the diagram's text alternative."""
-    return " ".join(
-        (
-            f"{whole(info['n_layers'])} layers, each {_norms(info)}.",
-            "Attention and MLP read the same residual stream side by side."
-            if info["parallel"]
-            else "Attention writes first, then the MLP reads.",
-            f"Attention has {_heads(info)}, {info['d_head']} dimensions each, with {_positions(info)}.",
-            f"The MLP has {whole(info['d_mlp'])} neurons{' behind a gate' if info['gated'] else ''}.",
-            f"The residual stream has {whole(info['d_model'])} dimensions, "
-            f"the vocabulary {whole(info['d_vocab'])} tokens.",
-        )
-    )
-
-
-def _norms(info: Mapping[str, Any]) -> str:
-    kind = info["norm_kind"]
-    return {
-        "pre": f"with {kind} before attention and before the MLP",
-        "post": f"with {kind} after each addition",
-        "sandwich": f"with {kind} before and after attention and the MLP",
-    }[info["norm"]]
-
-
-def _heads(info: Mapping[str, Any]) -> str:
-    if info["n_kv_heads"] == info["n_heads"]:
-        return f"{info['n_heads']} heads"
-    return (
-        f"{info['n_heads']} query heads over {info['n_kv_heads']} key/value head{'s' if info['n_kv_heads'] > 1 else ''}"
-    )
-
-
-def _positions(info: Mapping[str, Any]) -> str:
-    return {
-        "rotary": "rotary positions",
-        "learned": "learned positions added at the bottom",
-        "none": "no positions",
-    }.get(info["positions"], f"{info['positions']} positions")
-
-
-def _draw(sheet: Sheet, info: Mapping[str, Any], bottom: float) -> float:
+def _draw(sheet: Sheet, info: Mapping[str, Any], stack: Stack, bottom: float) -> float:
     """Draw upwards from `bottom`; the y of the topmost edge."""
-    wide = WIDTH - 2 * EDGE
-    _box(sheet, EDGE, bottom, wide, BOX, "Token embedding", note=f"{whole(info['d_vocab'])} × {whole(info['d_model'])}")
-    y = bottom - BOX
-    if info["positions"] == "learned":
-        _box(sheet, EDGE, y - 6, wide, BOX, "+ learned positions", note=whole(info["n_ctx"]) if info["n_ctx"] else "")
+    wide, sizes = WIDTH - 2 * EDGE, stack.info
+    title, note = bottom_of(stack, info)
+    y = bottom
+    if title == "Patch embedding":
+        y = _patches(sheet, info, bottom)
+    _box(sheet, EDGE, y, wide, BOX, title, note=note)
+    y -= BOX
+    if sizes["positions"] == "learned":
+        place = sizes.get("n_positions") or sizes["n_ctx"]
+        _box(sheet, EDGE, y - 6, wide, BOX, "+ learned positions", note=whole(place) if place else "")
         y -= BOX + 6
+    for block in stack.blocks:
+        y = _frame(sheet, stack, block, y)
+    if stack.final_norm:
+        _box(sheet, EDGE, y, wide, BOX, "Final norm", note=sizes["norm_kind"])
+        sheet.line((STREAM, y - BOX), (STREAM, y - BOX - GAP), arrow=True, role="accent", width=2)
+        y -= BOX + GAP
+    title, note = top_of(stack, info)
+    _box(sheet, EDGE, y, wide, BOX, title, note=note)
+    return y - BOX
+
+
+def _patches(sheet: Sheet, info: Mapping[str, Any], bottom: float) -> float:
+    """The image cut into its patches, with the tokens before them; the y of its topmost edge."""
+    (rows, columns), prefix = info["grid"], info.get("prefix", 0)
+    side = min(12.0, GRID_WIDTH / columns, GRID_HEIGHT / rows)
+    gap = 2.0 if side > 4 else 0.5
+    top, left = bottom - rows * side, STREAM + 44
+    for number in range(prefix):
+        sheet.rect(STREAM - 6, bottom - (number + 1) * 14, 12, 12, fill="accent", radius=2)
+    if prefix:
+        words = "class token" if prefix == 1 else f"{prefix} tokens"
+        sheet.text(STREAM - 44, bottom - max(rows * side, 14.0 * prefix) - 6, words, role="muted", size=12)
+    for row in range(rows):
+        for column in range(columns):
+            place = (left + column * side, top + row * side)
+            sheet.rect(*place, side - gap, side - gap, fill="accent-soft", edge="accent", radius=1)
+    return top - 12 - (14 if prefix else 0)
+
+
+def _frame(sheet: Sheet, stack: Stack, block: Block, y: float) -> float:
+    """One sort of block in its frame, upwards from y; the y above it."""
+    wide, sizes = WIDTH - 2 * EDGE, stack.info
     frame_bottom = y - GAP
     ground = len(sheet.parts)
-    top = _block(sheet, info, frame_bottom - 16)
+    top = _block(sheet, sizes, block, frame_bottom - 16)
     after = top - 36 - GAP
     under = Sheet(sheet.theme)
     under.rect(EDGE, top - 36, wide, frame_bottom - top + 36, fill="sunken", edge="line", radius=8)
     under.line((STREAM, y), (STREAM, after), arrow=True, role="accent", width=2)
     # The ground and the stream lie under what the block drew.
     sheet.parts[ground:ground] = under.parts
-    sheet.text(WIDTH - 20, top - 14, f"× {info['n_layers']} layers", role="accent", end=True)
-    sheet.text(STREAM + 16, top - 14, f"residual stream, {whole(info['d_model'])}", role="muted")
-    if info["norm"] != "post":
-        _box(sheet, EDGE, after, wide, BOX, "Final norm", note=info["norm_kind"])
-        sheet.line((STREAM, after - BOX), (STREAM, after - BOX - GAP), arrow=True, role="accent", width=2)
-        after -= BOX + GAP
-    _box(
-        sheet,
-        EDGE,
-        after,
-        wide,
-        BOX,
-        "Unembedding → logits",
-        note=f"{whole(info['d_model'])} × {whole(info['d_vocab'])}",
-    )
-    return after - BOX
+    count = len(block.layers)
+    words = f"× {count} layers" if count == sizes["n_layers"] else f"layer{'s' * (count > 1)} {runs(block.layers)}"
+    sheet.text(WIDTH - 20, top - 14, words, role="accent", end=True)
+    sheet.text(STREAM + 16, top - 14, f"residual stream, {whole(sizes['d_model'])}", role="muted")
+    return after
 
 
-def _block(sheet: Sheet, info: Mapping[str, Any], bottom: float) -> float:
+def _block(sheet: Sheet, info: Mapping[str, Any], block: Block, bottom: float) -> float:
     """One layer, upwards from `bottom`; the y above its last addition."""
+    steps: list[tuple[str, ...]] = [(part,) for part in block.parts]
     if info["parallel"]:
-        left = _branch(sheet, 96, 156, bottom - 8, _attention_boxes(info), info)
-        right = _branch(sheet, 264, 156, bottom - 8, _mlp_boxes(info), info)
-        join = min(left, right) - GAP
-        for x, top in ((96 + 78, left), (264 + 78, right)):
-            sheet.line((STREAM, bottom), (x, bottom), (x, bottom - 8), arrow=True)
-            sheet.line((x, top), (x, join), (STREAM + 11, join), arrow=True)
-        _plus(sheet, join)
-        return join - 12
+        steps = [block.parts]
+    elif block.parts[:2] == ("attention", "mixer"):
+        steps = [block.parts[:2], *steps[2:]]
     y = bottom
-    for boxes in (_attention_boxes(info), _mlp_boxes(info)):
-        top = _branch(sheet, 104, 312, y - 8, boxes, info)
-        join = top - GAP
-        sheet.line((STREAM, y), (260, y), (260, y - 8), arrow=True)
-        sheet.line((260, top), (260, join), (STREAM + 11, join), arrow=True)
+    for parts in steps:
+        join = _side_by_side(sheet, info, parts, y) if len(parts) > 1 else _alone(sheet, info, parts[0], y)
         _plus(sheet, join)
         y = join - 20
         if info["norm"] == "post":
@@ -126,59 +110,63 @@ def _block(sheet: Sheet, info: Mapping[str, Any], bottom: float) -> float:
     return y + 8
 
 
-def _attention_boxes(info: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    pre, post = _around(info)
-    return [*pre, ("Attention", _positions_note(info), "heads"), *post]
+def _alone(sheet: Sheet, info: Mapping[str, Any], part: str, y: float) -> float:
+    top = _branch(sheet, 104, 312, y - 8, _boxes(info, part), info)
+    sheet.line((STREAM, y), (260, y), (260, y - 8), arrow=True)
+    sheet.line((260, top), (260, top - GAP), (STREAM + 11, top - GAP), arrow=True)
+    return top - GAP
 
 
-def _mlp_boxes(info: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    pre, post = _around(info)
-    return [
-        *pre,
-        (
-            "Gated MLP" if info["gated"] else "MLP",
-            f"{whole(info['d_mlp'])}{'' if info['parallel'] else ' neurons'}",
-            "",
-        ),
-        *post,
+def _side_by_side(sheet: Sheet, info: Mapping[str, Any], parts: tuple[str, ...], y: float) -> float:
+    tops = [
+        _branch(sheet, x, 156, y - 8, _boxes(info, part, narrow=True), info)
+        for x, part in zip((96, 264), parts, strict=False)
     ]
+    join = min(tops) - GAP
+    for x, top in zip((96 + 78, 264 + 78), tops, strict=False):
+        sheet.line((STREAM, y), (x, y), (x, y - 8), arrow=True)
+        sheet.line((x, top), (x, join), (STREAM + 11, join), arrow=True)
+    return join
 
 
-def _positions_note(info: Mapping[str, Any]) -> str:
-    return "" if info["parallel"] or info["positions"] != "rotary" else "rotary"
+def _boxes(info: Mapping[str, Any], part: str, *, narrow: bool = False) -> list[Box]:
+    """A sublayer's boxes from its input to what it writes."""
+    norm: list[Box] = [("Norm", "" if narrow else info["norm_kind"], "")]
+    before = norm if info["norm"] != "post" else []
+    after = norm if info["norm"] == "sandwich" else []
+    rotary = "rotary" if info["positions"] == "rotary" and not narrow else ""
+    gated, words = ("Gated MLP" if info["gated"] else "MLP"), ("" if narrow else " neurons")
+    own: Box = {
+        "attention": ("Attention", rotary, "heads"),
+        "cross": ("Cross-attention", "" if narrow else "keys from the encoder", "heads"),
+        "mixer": ("Mixer", "" if narrow else "state space", ""),
+        "experts": ("Experts", "" if narrow else f"{whole(info.get('d_expert') or 0)} neurons each", "experts"),
+        "mlp": (gated, f"{whole(info['d_mlp'])}{words}", ""),
+    }[part]
+    return [*before, own, *after]
 
 
-def _around(info: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-    note = "" if info["parallel"] else info["norm_kind"]
-    norm = [("Norm", note, "")]
-    return (norm if info["norm"] != "post" else []), (norm if info["norm"] == "sandwich" else [])
-
-
-def _branch(
-    sheet: Sheet, x: float, width: float, y: float, boxes: list[tuple[str, str, str]], info: Mapping[str, Any]
-) -> float:
+def _branch(sheet: Sheet, x: float, width: float, y: float, boxes: list[Box], info: Mapping[str, Any]) -> float:
     """A sublayer's boxes stacked upwards; the y of the topmost edge."""
     for index, (title, note, kind) in enumerate(boxes):
         if index:
             sheet.line((x + width / 2, y), (x + width / 2, y - 10))
             y -= 10
-        height = 40 + _heads_height(info, width) if kind == "heads" else BOX
-        soft = title not in ("Norm",)
-        _box(
-            sheet,
-            x,
-            y,
-            width,
-            height,
-            title,
-            note=note,
-            fill="accent-soft" if soft else "panel",
-            edge="accent" if soft else "line-strong",
-        )
-        if kind == "heads":
-            _draw_heads(sheet, x + 12, y - height + 32, width - 24, info)
+        height = 40 + _inner_height(info, width, kind) if kind else BOX
+        soft = title != "Norm"
+        fill, edge = ("accent-soft", "accent") if soft else ("panel", "line-strong")
+        _box(sheet, x, y, width, height, title, note=note, fill=fill, edge=edge)
+        if kind:
+            _draw_heads(sheet, x + 12, y - height + 32, width - 24, _counted(info, kind), kind)
         y -= height
     return y
+
+
+def _counted(info: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The sizes with what is drawn as squares counted as heads."""
+    if kind == "heads":
+        return info
+    return {**info, "n_heads": info["n_experts"], "n_kv_heads": info["n_experts"]}
 
 
 def _cell(info: Mapping[str, Any], width: float) -> tuple[float, float]:
@@ -189,15 +177,16 @@ def _cell(info: Mapping[str, Any], width: float) -> tuple[float, float]:
     return min(18.0, side), space
 
 
-def _heads_height(info: Mapping[str, Any], width: float) -> float:
-    if info["n_heads"] > MOST_HEADS:
+def _inner_height(info: Mapping[str, Any], width: float, kind: str) -> float:
+    counted = _counted(info, kind)
+    if counted["n_heads"] > MOST_HEADS:
         return 20.0
-    grouped = info["n_heads"] != info["n_kv_heads"]
-    return _cell(info, width)[0] + (14.0 if grouped else 0.0) + 22.0
+    grouped = counted["n_heads"] != counted["n_kv_heads"]
+    return _cell(counted, width)[0] + (14.0 if grouped else 0.0) + 22.0
 
 
-def _draw_heads(sheet: Sheet, x: float, y: float, width: float, info: Mapping[str, Any]) -> None:
-    """One square per query head; under each group its key/value head."""
+def _draw_heads(sheet: Sheet, x: float, y: float, width: float, info: Mapping[str, Any], kind: str) -> None:
+    """One square per query head (or expert); under each group of query heads its key/value head."""
     side, space = _cell(info, width + 24)
     group = info["n_heads"] // info["n_kv_heads"]
     below = y
@@ -212,9 +201,8 @@ def _draw_heads(sheet: Sheet, x: float, y: float, width: float, info: Mapping[st
                 sheet.rect(start, y + side + 4, at - start - 2, 6, fill="line-strong", radius=2)
             at += space - 2 if group > 1 else 0
         below = y + side + (14 if group > 1 else 0)
-    short = f"{info['n_heads']} heads" + (f" / {info['n_kv_heads']} kv" if group > 1 else "")
-    words = _heads(info) if width > 200 else short
-    sheet.text(x, below + 15, words, role="muted", size=12)
+    words = heads_in_words(info) if width > 200 else short_heads(info)
+    sheet.text(x, below + 15, f"{info['n_heads']} experts" if kind == "experts" else words, role="muted", size=12)
 
 
 def _box(

@@ -1,8 +1,12 @@
-"""What models there are: the aliases, and the folders that were converted from files."""
+"""What models there are: the aliases, the folders that were converted from files, what was fetched from the hub."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from huggingface_hub import CachedFileInfo, constants, scan_cache_dir
+from huggingface_hub.errors import CacheNotFound
 
 from hooks.spec import Spec
 from workbench.models.aliases import ALIASES
@@ -25,7 +29,7 @@ class ModelEntry(Spec):
 
 
 def list_models(settings: Settings) -> list[ModelEntry]:
-    """The aliases in order, then converted folders that belong to none of them."""
+    """The aliases in order, then converted folders that belong to none of them, then the hub's models that are here."""
     entries = [_alias_entry(name, settings) for name in ALIASES]
     listed = {entry.folder for entry in entries}
     for folder in sorted(models_folder(settings).glob("*/")):
@@ -43,7 +47,33 @@ def list_models(settings: Settings) -> list[ModelEntry]:
                     warning=record.warning,
                 )
             )
-    return entries
+    return [*entries, *_hub_entries()]
+
+
+def _hub_entries() -> list[ModelEntry]:
+    """The models in the local copy of the hub."""
+    try:
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except CacheNotFound:
+        return []
+    return [
+        ModelEntry(
+            name=repo.repo_id,
+            about="fetched from the hub",
+            source=f"hub {repo.repo_id}",
+            licence="see the hub",
+            installed=True,
+            bytes=repo.size_on_disk,
+            folder=str(repo.repo_path),
+        )
+        for repo in sorted(repositories, key=lambda repo: repo.repo_id)
+        if repo.repo_type == "model" and any(_is_model(revision.files) for revision in repo.revisions)
+    ]
+
+
+def _is_model(files: Iterable[CachedFileInfo]) -> bool:
+    names = {file.file_name for file in files}
+    return "config.json" in names and any(name.endswith(".safetensors") for name in names)
 
 
 def _alias_entry(name: str, settings: Settings) -> ModelEntry:

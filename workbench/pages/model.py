@@ -8,24 +8,25 @@ from urllib.parse import quote
 
 from dash import Dash, html
 
-from workbench.figures.architecture import block_diagram, describe
+from workbench.figures.architecture import block_diagram
+from workbench.figures.architecture_words import describe
 from workbench.figures.numbers import number, short, whole
+from workbench.figures.plan import MAIN, Stack, stacks_of
 from workbench.figures.theme import THEMES
 from workbench.pages.base import Page
 from workbench.parts.empty import empty, sentence
 from workbench.parts.glossary import term
 from workbench.parts.header import parity
 from workbench.parts.icons import icon
+from workbench.parts.model_proof import proof_panel
 from workbench.parts.panel import page_head, panel
-from workbench.parts.table import number as number_column
-from workbench.parts.table import status, table
 from workbench.urls import State
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
-READ_TONES = {"proved": "ok", "absent": "idle"}
-EDIT_TONES = {"editable": "ok", "read-only": "idle", "absent": "idle"}
+
+VISION = "vision"
 
 
 def layout(workspace: Workspace, state: State) -> Any:
@@ -43,10 +44,13 @@ def layout(workspace: Workspace, state: State) -> Any:
         ),
         *_warnings(summary),
         html.Div(
-            [html.Div([_verdict(summary), _sizes(info), _provenance(summary)], className="wb-stack"), _diagram(info)],
+            [
+                html.Div([_verdict(summary), *_sizes(summary), _provenance(summary)], className="wb-stack"),
+                _plan(summary),
+            ],
             className="wb-model-top",
         ),
-        _proof(summary),
+        proof_panel(summary),
     ]
 
 
@@ -70,7 +74,8 @@ def _verdict(summary: Mapping[str, Any]) -> Any:
     else:
         words = (
             f"The logits differ from those of {against} by up to {number(facts['error'])}. "
-            "Edits are refused: their effect could not be told from this difference."
+            "This model is open for reading only. Edits are refused: their effect could not be told from this "
+            "difference; the proof below marks what failed."
         )
     return panel(
         term("parity", "Parity"),
@@ -80,41 +85,79 @@ def _verdict(summary: Mapping[str, Any]) -> Any:
     )
 
 
-def _sizes(info: Mapping[str, Any]) -> Any:
-    grouped = info["n_heads"] != info["n_kv_heads"]
-    windows = [window for window in info["windows"] if window is not None]
-    window = (
-        f"{whole(min(windows))} tokens back in {len(windows)} of {info['n_layers']} layers"
-        if windows
-        else "all earlier tokens"
-    )
-    tiles: list[tuple[Any, str, str]] = [
-        ("layers", whole(info["n_layers"]), ""),
-        (
-            term("head", "heads per layer"),
-            whole(info["n_heads"]),
-            f"over {info['n_kv_heads']} key/value heads" if grouped else "",
-        ),
-        ("dimensions per head", whole(info["d_head"]), ""),
-        (term("residual stream"), whole(info["d_model"]), "dimensions"),
-        (term("MLP", "MLP neurons per layer"), whole(info["d_mlp"]), "gated" if info["gated"] else ""),
-        ("vocabulary", whole(info["d_vocab"]), "tokens"),
-        ("context", whole(info["n_ctx"]) if info["n_ctx"] else "–", "tokens" if info["n_ctx"] else "not stated"),
-        ("parameters", short(info["n_params"]), f"{whole(info['n_params'])}"),
-    ]
-    cells = [
-        html.Div(
-            [html.Dt(name), html.Dd([html.Span(value, className="wb-stat"), html.Span(note, className="wb-muted")])],
-            className="wb-stat-cell",
+def _sizes(summary: Mapping[str, Any]) -> list[Any]:
+    """A panel of sizes for each stack, those of the whole model with the last."""
+    info = summary["info"]
+    found = stacks_of(info, summary["sites"])
+    return [
+        panel(
+            f"Sizes: {stack.title.lower()}" if stack.title else "Sizes",
+            html.Dl([_tile(*tile) for tile in tiles(stack, info)], className="wb-stats"),
+            html.P(attention_in_words(stack), className="wb-about"),
+            id="model-sizes" if stack is found[-1] else f"model-sizes-{stack.name}",
         )
-        for name, value, note in tiles
+        for stack in found
     ]
-    return panel(
-        "Sizes",
-        html.Dl(cells, className="wb-stats"),
-        html.P(["Attention looks at ", window, "."], className="wb-about"),
-        id="model-sizes",
-    )
+
+
+def _tile(name: Any, value: str, note: str) -> Any:
+    shown = [html.Span(value, className="wb-stat"), html.Span(note, className="wb-muted")]
+    return html.Div([html.Dt(name), html.Dd(shown)], className="wb-stat-cell")
+
+
+def tiles(stack: Stack, info: Mapping[str, Any]) -> list[tuple[Any, str, str]]:
+    """Name, number and note of each size of a stack. info: of the whole model, which stands with the main stack."""
+    sizes = stack.info
+    grouped = f"over {sizes['n_kv_heads']} key/value heads" if sizes["n_heads"] != sizes["n_kv_heads"] else ""
+    rows: list[tuple[Any, str, str]] = [("layers", whole(sizes["n_layers"]), "")]
+    if sizes["n_heads"]:
+        rows.append((term("head", "heads per layer"), whole(sizes["n_heads"]), grouped))
+        rows.append(("dimensions per head", whole(sizes["d_head"]), ""))
+    rows.append((term("residual stream"), whole(sizes["d_model"]), "dimensions"))
+    if sizes["d_mlp"]:
+        rows.append((term("MLP", "MLP neurons per layer"), whole(sizes["d_mlp"]), "gated" if sizes["gated"] else ""))
+    if sizes["n_experts"]:
+        rows.append((term("expert", "experts per layer"), whole(sizes["n_experts"]), ""))
+        rows.append(("neurons per expert", whole(sizes["d_expert"]), "gated" if sizes["gated"] else ""))
+    return [*rows, *_reads(stack, info)] if stack.name != MAIN else [*rows, *_reads(stack, info), *_gives(info)]
+
+
+def _reads(stack: Stack, info: Mapping[str, Any]) -> list[tuple[Any, str, str]]:
+    """What the stack takes in."""
+    pictures = stack.name == VISION or (not info["stacks"] and bool(info["pixels"]))
+    if pictures and info["grid"]:
+        rows, columns = info["grid"]
+        before = f"and {info['prefix']} before them" if info["prefix"] else ""
+        shape = " × ".join(map(str, info["pixels"]))
+        return [("patches, rows × columns", f"{rows} × {columns}", before), ("image, channels first", shape, "values")]
+    if stack.info["n_positions"]:
+        return [("positions", whole(stack.info["n_positions"]), "always")]
+    length = stack.info["n_ctx"]
+    return [("context", whole(length) if length else "–", "tokens" if length else "not stated")]
+
+
+def _gives(info: Mapping[str, Any]) -> list[tuple[Any, str, str]]:
+    """What the model answers with, and its size as a whole."""
+    n = whole(info["d_vocab"])
+    answer: tuple[Any, str, str] = {
+        "features": ("embedding", n, "dimensions"),
+        "pairs": ("answer", n, "similarity per pair"),
+    }.get(info["task"], ("classes", n, "") if info["labels"] else ("vocabulary", n, "tokens"))
+    return [answer, ("parameters", short(info["n_params"]), whole(info["n_params"]))]
+
+
+def attention_in_words(stack: Stack) -> str:
+    """Which tokens a query sees, and in which layers there is attention at all."""
+    sizes = stack.info
+    layers = [layer for block in stack.blocks if "attention" in block.parts for layer in block.layers]
+    if not layers:
+        return "No layer has attention."
+    sees = "all earlier tokens and itself" if sizes["causal"] else "all tokens, earlier and later"
+    windows = [window for window in sizes["windows"] if window is not None]
+    if windows:
+        sees = f"{whole(min(windows))} tokens back in {len(windows)} of {sizes['n_layers']} layers"
+    where = "" if len(layers) == sizes["n_layers"] else f" {len(layers)} of {sizes['n_layers']} layers have attention."
+    return f"Attention looks at {sees}.{where}"
 
 
 def _facts(facts: list[tuple[Any, Any]]) -> Any:
@@ -122,17 +165,25 @@ def _facts(facts: list[tuple[Any, Any]]) -> Any:
     return html.Dl(rows, className="wb-facts-list")
 
 
-def _diagram(info: Mapping[str, Any]) -> Any:
-    words = describe(info)
+def _plan(summary: Mapping[str, Any]) -> Any:
+    """The block diagram of each stack, in the order in which data passes them."""
+    info = summary["info"]
+    drawn = [_diagram(info, stack) for stack in stacks_of(info, summary["sites"])]
+    return html.Div(drawn, className="wb-stack", id="model-diagram")
+
+
+def _diagram(info: Mapping[str, Any], stack: Stack) -> Any:
+    words = describe(info, stack)
     drawings = [
         html.Img(
-            src="data:image/svg+xml," + quote(block_diagram(info, theme)),
+            src="data:image/svg+xml," + quote(block_diagram(info, theme, stack)),
             alt=words if theme == "light" else "",
             className=f"wb-only-{theme}",
         )
         for theme in THEMES
     ]
-    return panel("Architecture", html.Div(drawings, className="wb-diagram"), about=words, id="model-diagram")
+    title = f"Architecture: {stack.title.lower()}" if stack.title else "Architecture"
+    return panel(title, html.Div(drawings, className="wb-diagram"), about=words)
 
 
 def _provenance(summary: Mapping[str, Any]) -> Any:
@@ -165,89 +216,6 @@ def _provenance(summary: Mapping[str, Any]) -> Any:
         ("Versions", versions or "–"),
     ]
     return panel("Where it comes from", _facts(facts), id="model-provenance")
-
-
-def proof_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The proof as rows of words and numbers: what the table shows."""
-    return [
-        {
-            "site": row["site"].removeprefix("L*."),
-            "meaning": row["meaning"],
-            "axes": " ".join(row["axes"]),
-            "read": "proved" if row["readable"] else "absent",
-            "edit": "editable" if row["writable"] else "read-only" if row["readable"] else "absent",
-            "error": row["error"],
-            "error_text": "–"
-            if row["error"] is None
-            else "0 (exact)"
-            if row["error"] == 0
-            else number(row["error"], digits=2),
-            "check": row["reason"]
-            if not row["readable"] and row["reason"]
-            else f"{row['check']}; {row['reason']}"
-            if row["reason"]
-            else row["check"],
-        }
-        for row in summary["sites"]
-    ]
-
-
-def _proof(summary: Mapping[str, Any]) -> Any:
-    columns = [
-        {"field": "site", "headerName": "Site", "width": 112, "cellClass": "wb-mono", "pinned": "left"},
-        status("read", "Read", READ_TONES, width=100),
-        status("edit", "Edit", EDIT_TONES, width=108),
-        number_column("error", "Largest error", width=116),
-        {
-            "field": "check",
-            "headerName": "Checked by, or why not",
-            "flex": 3,
-            "minWidth": 260,
-            "wrapText": True,
-            "autoHeight": True,
-            "cellClass": "wb-cell-wrap",
-        },
-        {
-            "field": "meaning",
-            "headerName": "Meaning",
-            "flex": 3,
-            "minWidth": 260,
-            "wrapText": True,
-            "autoHeight": True,
-            "cellClass": "wb-cell-wrap",
-        },
-        {"field": "axes", "headerName": "Axes", "width": 208, "cellClass": "wb-mono wb-muted wb-small"},
-    ]
-    proved = sum(row["readable"] for row in summary["sites"])
-    about = [
-        f"{proved} of {len(summary['sites'])} kinds of ",
-        term("site"),
-        " were proved in every layer of this model when it opened. ",
-        "One that fails its check does not exist here, and the reason is shown.",
-    ]
-    rows = proof_rows(summary)
-    wide = html.Div(table("model-proof", columns, rows, columnSize=None), className="wb-not-narrow")
-    return panel("Proof", wide, _proof_list(rows), about=about, id="model-proof-panel")
-
-
-def _proof_list(rows: list[dict[str, Any]]) -> Any:
-    """The same at phone width, where a table would have to be pushed sideways."""
-    items = [
-        html.Li(
-            [
-                html.Span(row["site"], className="wb-mono"),
-                html.Span([html.Span(className=f"wb-dot wb-dot-{READ_TONES[row['read']]}"), _verdict_of(row)]),
-                html.Span(row["error_text"], className="wb-mono wb-muted"),
-                html.P(row["check"], className="wb-muted"),
-            ]
-        )
-        for row in rows
-    ]
-    return html.Ul(items, className="model-proof-list wb-only-narrow")
-
-
-def _verdict_of(row: dict[str, Any]) -> str:
-    return "absent" if row["read"] == "absent" else f"{row['read']}, {row['edit']}"
 
 
 def register(app: Dash, workspace: Workspace) -> None:

@@ -25,10 +25,7 @@ def layout(workspace: Workspace, state: State) -> Any:
     edit = html.Button(
         [icon("edit", size=16), "Edit prompt"], className="wb-button", type="button", **{"data-wb-action": "prompt"}
     )
-    clean = html.Span(
-        "surprisal and next token: clean run; the continuation: under the edits",
-        className="wb-clean-note wb-only-edits",
-    )
+    clean = html.Span("only the continuation is edited", className="wb-clean-note wb-only-edits")
     return [
         dcc.Store(id="prompt-wanted", data=True),
         dcc.Store(id="prompt-job"),

@@ -96,7 +96,7 @@ def head_axis(site: str) -> str:
 
 def group_of(info: Mapping[str, Any]) -> int:
     """Query heads per key/value head."""
-    return int(info["n_heads"]) // int(info["n_kv_heads"])
+    return int(info["n_heads"]) // int(info["n_kv_heads"] or 1)
 
 
 def selection_or_none(state: State) -> Selection:
@@ -135,7 +135,7 @@ def sweep_experiment(state: State) -> Experiment:
     if state.over not in SWEEPS:
         raise SpecError(f"'{state.over}' is not a sweep.", f"Known: {', '.join(SWEEPS)}.")
     kind = selection(state).kind
-    within = {"layers": [state.within or 0]} if state.over == "neuron" else {}
+    within: dict[str, Any] = {"layers": [state.within or 0]} if state.over == "neuron" else {}
     within |= {"site": site_of(state)} if state.over == "head" else {}
     return _experiment(state, {"kind": kind, "over": state.over, **within, **_means(kind)})
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, html
+from dash import Dash, Input, Output, State, dcc, html, no_update
 from pydantic import ValidationError
 
 from hooks.errors import ModelError, WorkbenchError
@@ -17,6 +17,7 @@ from workbench.figures import theme as themes
 from workbench.pages.base import Page
 from workbench.parts import header, job_bar, model_picker, palette, prompt_box, tray
 from workbench.parts.empty import empty, problem
+from workbench.parts.kinds import Kind, fitted
 from workbench.parts.nav import nav
 from workbench.requests import OpenRequest
 
@@ -83,6 +84,7 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
         Output("page", "children"),
         Output("header-facts", "children"),
         Output("model-state", "data"),
+        Output("url", "search", allow_duplicate=True),
         Input("route", "data"),
         Input("retry", "data"),
         State("url", "pathname"),
@@ -98,13 +100,16 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
         search: str,
         before: dict[str, Any] | None,
         session: str | None,
-    ) -> tuple[Any, Any, Any]:
+    ) -> tuple[Any, Any, Any, Any]:
         state = urls.read(search)
         model = opened(workspace, state.model, session or "", before or {}, (route or {}).get("ended"), retry)
+        state, adapted = adapt(workspace, state, model)
         count, wrong = token_count(workspace, state, model)
-        body = page_body(workspace, by_path.get(path), state, model, wrong)
+        # An address that was adapted comes back at once: the page is drawn then, from one that its callbacks share.
+        body = no_update if adapted else page_body(workspace, by_path.get(path), state, model, wrong)
         kept = {"model": state.model, "state": model.status, "job": model.job, "retry": retry}
-        return body, header.facts(state, model.summary, model.status, count), kept
+        facts = header.facts(state, model.summary, model.status, count)
+        return body, facts, kept, urls.write(state) if adapted else no_update
 
 
 def opened(
@@ -137,6 +142,14 @@ def opened(
         }
         return Opened("failed", None, job.id, job.error or stopped)
     return Opened("opening", None, job.id)
+
+
+def adapt(workspace: Workspace, state: urls.State, model: Opened) -> tuple[urls.State, bool]:
+    """The state made to fit the kind of the open model, and whether anything had to change."""
+    if model.summary is None or "info" not in model.summary:
+        return state, False
+    fit = fitted(workspace, state, Kind.of(model.summary))
+    return fit, fit != state
 
 
 def token_count(workspace: Workspace, state: urls.State, model: Opened) -> tuple[int | None, WorkbenchError | None]:

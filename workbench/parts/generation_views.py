@@ -105,7 +105,7 @@ def strips(
     return [
         html.P("Under the edits", className="gen-row-name gen-row-edited"),
         row,
-        html.P("Clean run, same choices", className="gen-row-name"),
+        html.P("Clean run" + (", same random numbers" if state.sampled else ""), className="gen-row-name"),
         beside,
     ]
 
@@ -214,7 +214,7 @@ def _picker(name: str, title: str, count: int, value: int | None) -> Any:
     choices += [{"value": str(index), "label": f"{title} {index}"} for index in range(count)]
     shown = EVERY if value is None or value >= count else str(value)
     return dmc.Select(
-        id=f"gen-{name}", data=choices, value=shown, allowDeselect=False, size="xs", w=150, **{"aria-label": title}
+        id=f"gen-{name}", data=choices, value=shown, allowDeselect=False, size="xs", w=184, **{"aria-label": title}
     )
 
 

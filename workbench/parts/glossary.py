@@ -20,6 +20,7 @@ TERMS: dict[str, str] = {
     "duplicate-token head": "A head that attends from a token to an earlier copy of the same token.",
     "entropy": "How spread out a head's attention is, in nats: 0 when it looks at one token.",
     "exact parity": "The logits of the observed model equal those of the unobserved model bit for bit.",
+    "expert": "One of several MLPs of a layer; a router chooses a few of them for each token.",
     "first-token attention": (
         "The share that a head gives to the first token, where many heads rest when they have nothing to do."
     ),

@@ -9,6 +9,7 @@ from dash import html
 
 from workbench.figures.numbers import number
 from workbench.parts.icons import icon
+from workbench.parts.kinds import Kind
 from workbench.urls import State
 
 SHOWN_CHARACTERS = 42
@@ -53,8 +54,7 @@ def header() -> Any:
 
 def facts(state: State, summary: Mapping[str, Any] | None, status: str, tokens: int | None) -> list[Any]:
     """Model, parity and prompt for a state. status: open, opening or failed; tokens: how many, None if unknown."""
-    shown = " ".join(state.prompt.split())
-    shown = shown if len(shown) <= SHOWN_CHARACTERS else shown[: SHOWN_CHARACTERS - 1] + "…"
+    kind = Kind.of(summary) if summary is not None and "info" in summary else None
     count = html.Span(
         f"({tokens})" if tokens is not None else "", className="wb-muted wb-number", title="tokens as fed"
     )
@@ -67,12 +67,23 @@ def facts(state: State, summary: Mapping[str, Any] | None, status: str, tokens: 
         ),
         parity(summary, status, id="header-parity"),
         html.Button(
-            [html.Span(f"“{shown}”", className="wb-ellipsis", dir="auto"), count, icon("down", size=14)],
+            [html.Span(given(state, kind), className="wb-ellipsis", dir="auto"), count, icon("down", size=14)],
             id="header-prompt",
             className="wb-pill wb-prompt-pill",
-            **_action("prompt", "Prompt: edit text, answer and foil"),
+            **_action("prompt", "Prompt: edit what the model is given, answer and foil"),
         ),
     ]
+
+
+def given(state: State, kind: Kind | None) -> str:
+    """What the model is given, in few words: the text, the image, what was written so far."""
+    text = " ".join(state.prompt.split())
+    text = f"“{text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + '…'}”"
+    if kind is None:
+        return text
+    parts = ["sound" if kind.sound else "image"] if kind.image else []
+    parts += [text] if kind.text else []
+    return " + ".join(parts) + (f" → “{' '.join(state.target.split())}”" if kind.target and state.target else "")
 
 
 def parity(summary: Mapping[str, Any] | None, status: str, *, id: str) -> Any:
@@ -82,7 +93,7 @@ def parity(summary: Mapping[str, Any] | None, status: str, *, id: str) -> Any:
     elif summary["parity"]["exact"]:
         tone, words = "ok", "exact parity"
     else:
-        tone, words = "warn", f"parity within {number(summary['parity']['error'], digits=2)}"
+        tone, words = "warn", f"read-only: parity within {number(summary['parity']['error'], digits=2)}"
     return html.A(
         [html.Span(className=f"wb-dot wb-dot-{tone}"), html.Span(words)],
         href="/model",

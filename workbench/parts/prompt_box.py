@@ -1,4 +1,4 @@
-"""The prompt box: text, answer and foil, special tokens. It is checked before it replaces the prompt in the address."""
+"""The prompt box: what the model of the address reads, its answers, special tokens; checked before it is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from dash.exceptions import PreventUpdate
 
 from hooks.errors import ModelError, WorkbenchError
 from workbench import urls
+from workbench.parts import prompt_image
 from workbench.parts.empty import inline_problem
+from workbench.parts.kinds import Kind, kind_of
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -21,6 +23,9 @@ SPECIAL = [
     {"value": "none", "label": "none"},
 ]
 TYPED: dict[str, Any] = {"classNames": {"input": "wb-mono"}, "data-wb-enter": "prompt-apply"}
+PARTS = ("text", "image", "target", "tokens", "classes", "reading")
+"""The parts of the box, of which a kind of model has some."""
+NONE = {"value": "", "label": "none"}
 
 
 def prompt_box() -> Any:
@@ -29,18 +34,13 @@ def prompt_box() -> Any:
     use = [dmc.Button("Use prompt", id="prompt-apply"), html.Span(keys, className="wb-muted wb-only-wide")]
     return html.Div(
         [
-            html.H2("Prompt"),
-            dmc.Textarea(
-                id="prompt-text", label="Text", autosize=True, minRows=3, maxRows=10, spellCheck=False, **TYPED
-            ),
-            html.Div(
-                [
-                    _token("answer", "Answer", "One token; a leading space counts"),
-                    _token("foil", "Foil", "The wrong token to compare with"),
-                ],
-                className="wb-field-pair",
-            ),
-            html.Div(_reading(), className="wb-field-pair"),
+            html.H2("Prompt", id="prompt-title"),
+            _part("image", prompt_image.field(), hidden=True),
+            _part("text", _text("prompt-text", "Text", 3)),
+            _part("target", _text("prompt-target", "Target so far", 1), hidden=True),
+            _part("tokens", _pair(_token("answer", "Answer"), _token("foil", "Foil"))),
+            _part("classes", _pair(_class("answer", "Answer"), _class("foil", "Foil")), hidden=True),
+            _part("reading", _pair(*_reading())),
             html.Div(id="prompt-error", className="wb-error-slot", **{"aria-live": "polite"}),
             html.Div(use, className="wb-field-row"),
         ],
@@ -51,8 +51,29 @@ def prompt_box() -> Any:
     )
 
 
-def _token(name: str, label: str, description: str) -> Any:
-    return dmc.TextInput(id=f"prompt-{name}", label=label, description=description, **TYPED)
+def _part(name: str, content: Any, *, hidden: bool = False) -> Any:
+    return html.Div(content, id=f"prompt-part-{name}", hidden=hidden)
+
+
+def _pair(*fields: Any) -> Any:
+    return html.Div(list(fields), className="wb-field-pair")
+
+
+def _text(id: str, label: str, rows: int) -> Any:
+    return dmc.Textarea(id=id, label=label, autosize=True, minRows=rows, maxRows=10, spellCheck=False, **TYPED)
+
+
+def _token(name: str, label: str) -> Any:
+    about = {"answer": "One token; a leading space counts", "foil": "The wrong token to compare with"}[name]
+    return dmc.TextInput(id=f"prompt-{name}", label=label, description=about, **TYPED)
+
+
+def _class(name: str, label: str) -> Any:
+    about = {"answer": "The class that would be right", "foil": "The class to compare it with"}[name]
+    return dmc.Select(
+        id=f"prompt-{name}-class", label=label, description=about, data=[NONE], allowDeselect=False, searchable=True,
+        comboboxProps={"withinPortal": False},
+    )  # fmt: skip
 
 
 def _reading() -> list[Any]:
@@ -69,37 +90,92 @@ def _reading() -> list[Any]:
 
 def register(app: Dash, workspace: Workspace) -> None:
     """Check what was typed; use it, or say what is wrong beside it and keep the text."""
+    prompt_image.register(app, workspace)
+    _use(app, workspace)
+    _follow(app, workspace)
+
+
+def _use(app: Dash, workspace: Workspace) -> None:
+    typed = [("prompt-text", "value"), ("prompt-target", "value"), ("prompt-answer", "value"), ("prompt-foil", "value")]
+    chosen = [("prompt-answer-class", "value"), ("prompt-foil-class", "value"), ("prompt-special", "value")]
 
     @app.callback(
         Output("url", "search", allow_duplicate=True),
         Output("prompt-error", "children"),
         Input("prompt-apply", "n_clicks"),
-        State("prompt-text", "value"),
-        State("prompt-answer", "value"),
-        State("prompt-foil", "value"),
-        State("prompt-special", "value"),
+        *(State(*field) for field in (*typed, *chosen)),
         State("prompt-plain", "checked"),
         State("url", "search"),
         prevent_initial_call=True,
     )
-    def use(clicks: int | None, text: Any, answer: Any, foil: Any, special: Any, plain: Any, search: str) -> Any:
+    def use(clicks: int | None, *given: Any) -> Any:
         if not clicks:
             raise PreventUpdate
+        text, target, answer, foil, right, wrong, special, plain, search = given
+        kind = kind_of(workspace, urls.read(search))
+        if kind is not None and kind.classes:
+            answer, foil = right, wrong
         fields = {"prompt": text or "", "answer": answer or "", "foil": foil or "", "special": special or "model"}
+        if kind is None or kind.target:
+            fields["target"] = target or ""
         anew = {"token": None, "position": None, "steps": 0, "chosen": None}
         changed = urls.change(search, plain=bool(plain), **anew, **fields)
-        wrong = refusal(workspace, changed)
-        return (no_update, inline_problem(wrong)) if wrong is not None else (changed, None)
+        refused = refusal(workspace, changed)
+        return (no_update, inline_problem(refused)) if refused is not None else (changed, None)
 
+
+def _follow(app: Dash, workspace: Workspace) -> None:
+    """The box shows the fields of the model's kind, with what the address says in them."""
+
+    @app.callback(
+        *(Output(f"prompt-part-{name}", "hidden") for name in PARTS),
+        Output("prompt-answer-class", "data"),
+        Output("prompt-foil-class", "data"),
+        Output("prompt-text", "description"),
+        Output("prompt-title", "children"),
+        Input("model-state", "data"),
+        State("url", "search"),
+    )
+    def shape(_: Any, search: str | None) -> Any:
+        kind = kind_of(workspace, urls.read(search))
+        if kind is None:
+            raise PreventUpdate
+        data = [*({"value": name, "label": name} for name in kind.classes), NONE]
+        return (*(name not in fields_of(kind) for name in PARTS), data, data, hint(workspace, search, kind), kind.given)
+
+    fields = ("text", "answer", "foil", "special", "target", "answer-class", "foil-class")
     app.clientside_callback(
         "function(route) { return window.wb.promptFields(route); }",
-        Output("prompt-text", "value"),
-        Output("prompt-answer", "value"),
-        Output("prompt-foil", "value"),
-        Output("prompt-special", "value"),
+        *(Output(f"prompt-{name}", "value") for name in fields),
         Output("prompt-plain", "checked"),
         Input("route", "data"),
     )
+
+
+def fields_of(kind: Kind) -> frozenset[str]:
+    """The parts of the box that a kind of model has."""
+    there = {
+        "text": kind.text,
+        "image": kind.image,
+        "target": kind.target,
+        "tokens": kind.answered and not kind.classes,
+        "classes": bool(kind.classes),
+        "reading": kind.text,
+    }
+    return frozenset(name for name, has in there.items() if has)
+
+
+def hint(workspace: Workspace, search: str | None, kind: Kind) -> str:
+    """What the text is for, where that needs saying."""
+    if kind.task == "masked":
+        mask = workspace.ask_tokenizer(urls.read(search).model, lambda tokenizer, _: tokenizer.mask_token)
+        return f"Write {mask} where the model is to fill in a token." if mask else "This tokenizer has no mask token."
+    return {
+        "seq2seq": "What the encoder reads",
+        "pairs": "The text that the image is compared with",
+        "features": "The text that becomes an embedding",
+        "classify": "The text to classify",
+    }.get(kind.task, "")
 
 
 def refusal(workspace: Workspace, search: str) -> WorkbenchError | None:

@@ -1,10 +1,10 @@
-"""The Tokenizer page's callbacks: another text, another token, a look-up; copies are made in the browser."""
+"""The Tokenizer page's callbacks: another token, a look-up. Another text and copies need no server."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dash import Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State
 from dash.exceptions import PreventUpdate
 
 from hooks.errors import WorkbenchError
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 def register(app: Dash, workspace: Workspace) -> None:
     """Attach all of them."""
     _clientside(app)
-
-    @app.callback(
-        Output("url", "search", allow_duplicate=True),
-        Output("tokenizer-text-error", "children"),
-        Input("tokenizer-apply", "n_clicks"),
-        State("tokenizer-text", "value"),
-        State("url", "search"),
-        prevent_initial_call=True,
-    )
-    def split(clicks: int | None, text: str | None, search: str) -> tuple[Any, Any]:
-        if not clicks:
-            raise PreventUpdate
-        changed = urls.change(search, prompt=text or "", position=None, token=None)
-        return (no_update if changed == search else changed), None
 
     @app.callback(
         Output("tokenizer-build", "children"),

@@ -19,6 +19,7 @@ from workbench.parts.tokenizer_data import Seen, counted, selected, table_text
 from workbench.urls import State
 
 TABLE_HEIGHT = 420
+ROW_HEIGHT = 32
 ADDED = {"model": "as the model’s tokenizer adds them", "bos": "exactly one BOS", "none": "none"}
 
 
@@ -57,7 +58,6 @@ def text_panel(seen: Seen, state: State) -> Any:
                 ],
                 className="wb-tools",
             ),
-            html.Div(id="tokenizer-text-error", className="wb-error-slot", **{"aria-live": "polite"}),
         ],
         className="tok-box",
     )  # fmt: skip
@@ -106,18 +106,17 @@ def table_panel(seen: Seen) -> Any:
     rows = [_row(row) for row in seen.report.tokens] if seen.report else []
     columns = [
         number_column("pos", "Pos", minWidth=64, maxWidth=72),
-        {"field": "token", "headerName": "Token", "cellClass": "tok-cell", "minWidth": 108},
+        {"field": "token", "headerName": "Token", "cellClass": "tok-cell", "minWidth": 108, "tooltipField": "token"},
         number_column("id", "Id", minWidth=80, maxWidth=88),
-        {"field": "together", "headerName": "Together", "cellClass": "tok-cell", "minWidth": 108},
+        {"field": "note", "headerName": "Note", "cellClass": "tok-cell", "minWidth": 116},
         number_column("word", "Word", minWidth=72, maxWidth=72),
-        number_column("start", "Characters", text="characters", minWidth=104, maxWidth=124),
-        number_column("byte_start", "Bytes", text="span", minWidth=96, maxWidth=124),
+        number_column("start", "Characters", text="characters", minWidth=104, maxWidth=120),
+        number_column("byte_start", "Bytes", text="span", minWidth=92, maxWidth=112),
         {"field": "hex", "headerName": "UTF-8", "cellClass": "tok-cell", "minWidth": 116, "tooltipField": "hex"},
-        {"field": "special", "headerName": "Special", "minWidth": 84, "maxWidth": 84},
     ]
     return panel(
         "Table",
-        table("tokenizer-table", columns, rows, height=TABLE_HEIGHT),
+        table("tokenizer-table", columns, rows, height=min(TABLE_HEIGHT, ROW_HEIGHT * (len(rows) + 1) + 4)),
         about="Characters and bytes count from 0, end excluded; empty where a token stands for nothing in the text.",
         id="tokenizer-table-panel",
     )
@@ -125,13 +124,13 @@ def table_panel(seen: Seen) -> Any:
 
 def _row(row: SplitToken) -> dict[str, Any]:
     together = f"{row.piece + 1} of {row.pieces}: {row.text}" if row.pieces > 1 else ""
+    note = "special" if row.special else together
     return {
         "pos": row.pos, "pos_text": str(row.pos), "id": row.id, "id_text": str(row.id), "token": row.string,
-        "together": together, "word": row.word, "word_text": "" if row.word is None else str(row.word),
+        "note": note, "word": row.word, "word_text": "" if row.word is None else str(row.word),
         "start": row.start, "characters": _span(row.start, row.stop),
         "byte_start": row.byte_start, "span": _span(row.byte_start, row.byte_stop),
         "hex": "" if row.bytes is None else " ".join(row.bytes[i : i + 2] for i in range(0, len(row.bytes), 2)),
-        "special": "yes" if row.special else "",
     }  # fmt: skip
 
 

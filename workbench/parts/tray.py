@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dash import Dash, Input, Output, State, html
+from pydantic import ValidationError
 
 from analyses.phrases import HEAD_SITES, query_heads_in_words
 from hooks.errors import WorkbenchError
@@ -102,6 +103,15 @@ def _row(text: str, group: int | None) -> Any:
     return html.Div([html.Div(words, className="wb-edit-words"), remove], className="wb-edit")
 
 
+def group_of(workspace: Workspace, search: str | None) -> int | None:
+    """Query heads per key/value head of the model of an address; None while it is not known."""
+    try:
+        summary = workspace.summary(urls.read(search).model)
+    except ValidationError:  # the address names no model, which the page says
+        return None
+    return summary["info"]["n_heads"] // (summary["info"]["n_kv_heads"] or 1) if summary else None
+
+
 def register(app: Dash, workspace: Workspace) -> None:
     """Draw the edits whenever they change, or the model that they are edits of."""
 
@@ -112,7 +122,4 @@ def register(app: Dash, workspace: Workspace) -> None:
         State("url", "search"),
     )
     def draw(edits: str | None, _: Any, search: str | None) -> list[Any]:
-        model = urls.read(search).model
-        summary = workspace.summary(model) if edits and model else None
-        info = summary["info"] if summary else None
-        return rows(edits or "", info and info["n_heads"] // info["n_kv_heads"])
+        return rows(edits or "", group_of(workspace, search))
