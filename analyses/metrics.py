@@ -118,30 +118,27 @@ NEEDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _per_prompt(logits: Tensor, ids: tuple[tuple[int, ...], ...], reduce: str) -> Tensor:
-    """Values of `logits` [batch d_vocab] at each prompt's ids, reduced over the ids."""
+def _per_prompt(values: Tensor, ids: tuple[tuple[int, ...], ...], reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """`values` [batch d_vocab] at each prompt's ids, reduced over the ids where there are several."""
     if all(len(chosen) == 1 for chosen in ids):
-        return logits.gather(1, torch.tensor(ids, device=logits.device))[:, 0]
-    rows = [row[list(chosen)] for row, chosen in zip(logits, ids, strict=True)]
-    return torch.stack([row.mean() if reduce == "mean" else row.sum() for row in rows])
+        return values.gather(1, torch.tensor(ids, device=values.device))[:, 0]
+    return torch.stack([reduce(row[list(chosen)], 0) for row, chosen in zip(values, ids, strict=True)])
 
 
 def logit_diff(logits: Float[Tensor, "batch pos d_vocab"], target: Target) -> Float[Tensor, " batch"]:
     """logit(answer) − logit(foil), in logits. Wang et al. 2022, arXiv 2211.00593."""
     last = logits[:, -1]
-    return _per_prompt(last, target.batch.answers, "mean") - _per_prompt(last, target.batch.foils, "mean")
+    return _per_prompt(last, target.batch.answers, torch.mean) - _per_prompt(last, target.batch.foils, torch.mean)
 
 
 def prob(logits: Float[Tensor, "batch pos d_vocab"], target: Target) -> Float[Tensor, " batch"]:
     """Probability of the answer (of all answers together)."""
-    return _per_prompt(logits[:, -1].softmax(-1), target.batch.answers, "sum")
+    return _per_prompt(logits[:, -1].softmax(-1), target.batch.answers, torch.sum)
 
 
 def logprob(logits: Float[Tensor, "batch pos d_vocab"], target: Target) -> Float[Tensor, " batch"]:
     """Natural logarithm of the probability of the answer (of all answers together), in nats."""
-    last = logits[:, -1].log_softmax(-1)
-    rows = [row[list(chosen)].logsumexp(0) for row, chosen in zip(last, target.batch.answers, strict=True)]
-    return torch.stack(rows)
+    return _per_prompt(logits[:, -1].log_softmax(-1), target.batch.answers, torch.logsumexp)
 
 
 def cross_entropy(logits: Float[Tensor, "batch pos d_vocab"], target: Target) -> Float[Tensor, " batch"]:
@@ -165,7 +162,7 @@ def kl(logits: Float[Tensor, "batch pos d_vocab"], target: Target) -> Float[Tens
 def rank(logits: Float[Tensor, "batch pos d_vocab"], target: Target) -> Float[Tensor, " batch"]:
     """Number of tokens or classes with a strictly larger logit than the (best) answer; 0 is the top."""
     last = logits[:, -1]
-    best = torch.stack([row[list(chosen)].max() for row, chosen in zip(last, target.batch.answers, strict=True)])
+    best = _per_prompt(last, target.batch.answers, torch.amax)
     return (last > best[:, None]).sum(-1).float()
 
 

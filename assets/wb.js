@@ -118,6 +118,8 @@ window.wb = window.wb || {};
     const opened = model && model.model === state.model && model.state === "open";
     const route = { path, inputs, ended: ended || (opened && before ? before.ended : failed) };
     markNav(path);
+    /* The server found that the address does not fit the kind of the model, and says which one does. */
+    if (model && model.to !== undefined && model.from === search) window.setTimeout(wb.go, 0, path, model.to, false);
     if (before && JSON.stringify(before) === JSON.stringify(route)) return NO_UPDATE();
     if (before && JSON.stringify(before.inputs) !== JSON.stringify(inputs)) wb.close();
     if (!before || before.path !== path) {

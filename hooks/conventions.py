@@ -24,9 +24,9 @@ class Blueprint:
         "layer.0.SelfAttention",
     )  # fmt: skip
     mixer: tuple[str, ...] = ("mamba", "mixer", "linear_attn", "conv", "temporal_block", "ssm", "short_conv")
-    q: tuple[str, ...] = ("q_proj", "query", "q_lin", "q", "query_proj", "q_b_proj", "wq")
-    k: tuple[str, ...] = ("k_proj", "key", "k_lin", "k", "key_proj", "wk")
-    v: tuple[str, ...] = ("v_proj", "value", "v_lin", "v", "value_proj", "wv", "kv_b_proj")
+    q: tuple[str, ...] = ("q_proj", "query", "q_lin", "q", "query_proj", "q_b_proj", "wq", "Wq")
+    k: tuple[str, ...] = ("k_proj", "key", "k_lin", "k", "key_proj", "wk", "Wk")
+    v: tuple[str, ...] = ("v_proj", "value", "v_lin", "v", "value_proj", "wv", "Wv", "kv_b_proj")
     packed: tuple[str, ...] = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv", "in_proj", "W_pack")
     o: tuple[str, ...] = ("o_proj", "out_proj", "c_proj", "dense", "out_lin", "o", "wo", "Wo", "output.dense")
     pos_embed: tuple[str, ...] = ("wpe", "embed_positions", "position_embeddings", "position_embedding")

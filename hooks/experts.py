@@ -35,9 +35,9 @@ def workbench_experts(
         dense = torch.zeros(len(hidden_states), n_experts, dtype=top_k_weights.dtype, device=top_k_weights.device)
         dense = tap.experts("router", self, dense.scatter(1, top_k_index, top_k_weights))
         top_k_weights = dense.gather(1, top_k_index)
-    hit = [(e, top_k_index == e) for e in range(n_experts)]
-    found = [(e, where.nonzero(as_tuple=True)) for e, where in hit if where.any()]
-    places = [(expert, rows[0], rows[1]) for expert, rows in found]
+    # Slot by slot, as eager goes through them: the order of rows can change how a product rounds.
+    hit = [(e, (top_k_index.T == e).nonzero(as_tuple=True)) for e in range(n_experts)]
+    places = [(expert, tokens, slots) for expert, (slots, tokens) in hit if len(tokens)]
     neurons = [_neurons(self, e, hidden_states[tokens]) for e, tokens, _ in places]
     if tap is not None and neurons:
         post = torch.zeros(

@@ -125,7 +125,12 @@ class Feed:
 
     def _pools(self, model: PreTrainedModel) -> bool:
         """Whether the model finds the end of a prompt by a padding id that it does not have."""
-        return self.task == "classify" and model.config.get_text_config().pad_token_id is None
+        return self.task == "classify" and pad_id(model.config) is None
+
+
+def pad_id(config: Any) -> int | None:
+    """The padding id of a config; some families' configs do not know the field."""
+    return getattr(config.get_text_config(), "pad_token_id", None)
 
 
 def _random_ids(
@@ -136,7 +141,7 @@ def _random_ids(
     limit = getattr(config, "max_position_embeddings", None) or max(PROBE_LENGTHS)
     lengths = [min(length, limit) for length in PROBE_LENGTHS[: 1 if one_row else 2]]
     rows = [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in lengths]
-    return pad(tokenizer, rows, filler=config.pad_token_id)
+    return pad(tokenizer, rows, filler=pad_id(model.config))
 
 
 def _random_input(model: PreTrainedModel, name: str, generator: torch.Generator) -> Tensor:

@@ -19,8 +19,11 @@ def weight_of(module: nn.Module) -> Tensor:
 
 def is_projection(module: nn.Module) -> bool:
     """Whether a module multiplies with a matrix (and is no table of embeddings)."""
+    if isinstance(module, nn.Embedding):
+        return False
     weight = getattr(module, "weight", None)
-    return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
+    # GPTQ keeps packed numbers in place of a weight, but says its widths.
+    return isinstance(getattr(module, "in_features", None), int) or (isinstance(weight, Tensor) and weight.ndim == 2)
 
 
 def in_features(module: nn.Module) -> int:

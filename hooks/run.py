@@ -72,6 +72,8 @@ def forward(
     arguments = feed.arguments(batch, began, device)
     if window is not None:
         arguments["input_ids"] = arguments["input_ids"][:, window.start :]
+        # One prompt has no padding, and a state-space step would be stretched over a mask of all positions.
+        arguments.pop("attention_mask", None)
     kept: dict[str, Any] = {} if window is None or window.cache is None else {"cache": window.cache}
     unembed = None if wiring.unembed is None else model.get_submodule(wiring.unembed)
     mode = torch.enable_grad() if grads else torch.inference_mode()

@@ -158,7 +158,9 @@ def pad(
         if len(places) != len(rows) or any(not 0 <= place < n for place, n in zip(places, lengths, strict=False)):
             raise InputError(f"position '{name}' does not fit the prompts.", "Give one index per prompt, inside it.")
     named["last"] = tuple(n - 1 for n in lengths)
-    strings = tuple(display(tokenizer, row) for row in rows)
+    known = sorted({token for row in rows for token in row})
+    shown = dict(zip(known, display(tokenizer, known), strict=True))
+    strings = tuple(tuple(shown[token] for token in row) for row in rows)
     return TokenBatch(ids, mask, special, strings, lengths, named, answers, foils, warnings)
 
 

@@ -90,7 +90,9 @@ def refused(sites: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
 
 def _general(reason: str) -> str:
     """A reason without the layer at which it was seen."""
-    return "read-only: an edit changes nothing downstream" if "changes nothing downstream" in reason else reason
+    if reason.startswith("read-only: nothing is computed from"):
+        return "read-only: the model returns it, and computes nothing from it"
+    return reason
 
 
 def site_name(row: dict[str, Any]) -> str:

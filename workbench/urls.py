@@ -101,7 +101,7 @@ class State(Spec):
         answers: dict[str, Any] = {"answers": (self.answer,)} if self.answer else {}
         if self.foil and self.answer:
             answers["foils"] = (self.foil,)
-        prompt = ImagePrompt(image=self.image, text=self.prompt) if self.image else self.prompt
+        prompt = ImagePrompt(image=self.image, text=self.prompt or None) if self.image else self.prompt
         targets = (self.target,) if self.target else ()
         return PromptSet(prompts=(prompt,), targets=targets, special=self.special, plain_text=self.plain, **answers)
 

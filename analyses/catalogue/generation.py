@@ -87,7 +87,7 @@ PER_ALTERNATIVE = (
 
 def compute(params: Params, bench: Bench) -> Findings:
     runs = [("", params.edits), ("_clean", ())] if params.edits else [("", ())]
-    plan = CapturePlan.of("L*.pattern") if params.attention else CapturePlan()
+    plan = _patterns(bench) if params.attention else CapturePlan()
     cache = params.cache and bench.model.takes_cache
     if cache != params.cache:
         bench.notes.append("this model keeps no key/value cache: every step ran the whole sequence")
@@ -107,6 +107,12 @@ def compute(params: Params, bench: Bench) -> Findings:
     total = len(runs) * len(bench.batch("clean")) * params.steps
     bench.step(total, total, "generating")
     return Findings(tuple(grids))
+
+
+def _patterns(bench: Bench) -> CapturePlan:
+    """The patterns that the model has; asking for all of them where there are none lets the model say why."""
+    sites = frozenset(site for site in bench.model.sites if site.name == "pattern")
+    return CapturePlan(sites=sites) if sites else CapturePlan.of("L*.pattern")
 
 
 def _grids(bench: Bench, found: Sequence[Continuation], suffix: str) -> list[Grid]:

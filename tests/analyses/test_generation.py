@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from analyses.bench import Bench
+from analyses.execute import run_experiment
+from analyses.experiment import Experiment
 from hooks.errors import Cancelled, SiteMissing, SpecError
 from tests.analyses.conftest import PROMPTS
 from tests.hooks.test_tokens import BARE
+from tests.laws.conftest import opened
 
 HEAD = {"kind": "zero", "at": "L1.z[head=2]"}
 
@@ -82,6 +86,19 @@ def test_the_attention_of_a_step_is_the_row_of_the_query_that_chose_its_token(ru
     assert grid.valid is not None and not grid.valid[0, 0, 0, length:].any() and grid.valid[..., :length].all()
 
 
+@pytest.mark.parametrize(("variant", "layers"), [("jamba", (1,)), ("falcon-h1", (0, 1)), ("mamba", None)])
+def test_the_layers_that_attend_are_shown_and_a_model_without_any_says_why(variant, layers):
+    model = opened(variant)[1]
+    params = {"steps": 2, "attention": True, "stop_at_end": False}
+    spec = {"model": variant, "inputs": {"clean": {"prompts": [{"ids": [3, 4, 5]}]}}, "analysis": "generation"}
+    experiment = Experiment.model_validate({**spec, "params": params})
+    if layers is None:
+        with pytest.raises(SiteMissing, match="no attention"):
+            run_experiment(experiment, Bench(model, experiment))
+    else:
+        assert run_experiment(experiment, Bench(model, experiment)).grid("attention").coords["layer"] == layers
+
+
 def test_the_seed_decides_the_draws_and_more_steps_only_add_to_them(run):
     def ids(steps, seed, **more):
         params = {"steps": steps, "greedy": False, "temperature": 2.0, "stop_at_end": False, **more}
@@ -126,7 +143,7 @@ def test_progress_counts_tokens_and_a_cancel_between_steps_ends_it(run):
 
 
 def test_what_is_wrong_is_refused_by_name(run):
-    with pytest.raises(SpecError, match="params.steps"):
+    with pytest.raises(SpecError, match=r"params\.steps"):
         run("generation", {"steps": 0})
     with pytest.raises(SiteMissing, match="has 4 heads"):
         run("generation", {"edits": [{"kind": "zero", "at": "L0.z[head=4]"}]})

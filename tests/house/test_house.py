@@ -19,7 +19,7 @@ MOST_LINES = 320
 MAY_PRINT = ("workbench/cli/", "workbench/train_toy.py")
 MAY_COLOUR = ("workbench/figures/theme.py",)
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b|#[0-9a-fA-F]{3}\b|\brgba?\(\s*\d")
-LOADERS = ("pickle.load", "pickle.loads", "torch.load", "joblib.load", "np.load", "numpy.load", "yaml.load")
+LOADERS = ("pickle.load", "pickle.loads", "torch.load", "joblib.load", "numpy.load", "yaml.load")
 
 
 def name(path: Path) -> str:
@@ -63,6 +63,10 @@ def test_style_sheets_and_scripts_name_colours_by_role() -> None:
 
 def test_nothing_is_unpickled_or_evaluated() -> None:
     assert [(name(path), found) for path in MODULES if (found := calls(path) & {*LOADERS, "eval", "exec"})] == []
+    for path in MODULES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
+                assert "allow_pickle=False" in ast.unparse(node), name(path)
 
 
 def test_no_handler_catches_without_saying_what() -> None:

@@ -82,12 +82,12 @@ POST_NORMS: dict[str, dict[str, tuple[str, ...]]] = {
     "roberta": {DECODER: ("attention.output.LayerNorm", "output.LayerNorm")},
 }
 
-# What is embedded beside tokens and positions, and the norm of that sum.
+# What is embedded beside tokens and positions, and the norm of that sum. DeBERTa's norm is not the last word: what it
+# gives is then masked, and `embed` is the masked tensor.
 EMBEDDING_NORMS: dict[str, dict[str, str]] = {
     "bart": {ENCODER: "model.encoder.layernorm_embedding", DECODER: "model.decoder.layernorm_embedding"},
     "bert": {DECODER: "bert.embeddings.LayerNorm"},
     "bloom": {DECODER: "transformer.word_embeddings_layernorm"},
-    "deberta-v2": {DECODER: "deberta.embeddings.LayerNorm"},
     "distilbert": {DECODER: "distilbert.embeddings.LayerNorm"},
     "modernbert": {DECODER: "model.embeddings.norm"},
     "roberta": {DECODER: "roberta.embeddings.LayerNorm"},

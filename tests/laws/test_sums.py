@@ -7,11 +7,13 @@ from itertools import permutations
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
+from hooks.model import instrument
 from hooks.plan import CapturePlan
 from hooks.sites import Site
 from tests.laws import plainly
-from tests.laws.conftest import opened, random_batch, sites_named
+from tests.laws.conftest import VARIANTS, build, opened, random_batch, sites_named
 
 PARALLEL = {"cohere", "falcon-multi-query", "falcon-new-decoder", "gpt-neox-parallel", "gptj", "phi", "stablelm-parallel"}
 SANDWICH = {"gemma2", "gemma3", "olmo2"}
@@ -152,17 +154,13 @@ def test_c25_the_final_norm_of_the_raw_last_stream_gives_what_the_head_reads(pla
 def logits_of_the_head(plain, read):
     """A language model's head by arithmetic: unembedding, the family's multiplier, its soft-cap."""
     config = plain.config
-    with torch.no_grad():
-        raw = plain.get_output_embeddings()(read * (config.d_model**-0.5 if scaled_t5(config) else 1.0))
-    raw = raw * getattr(config, "logit_scale", None) if config.model_type == "cohere" else raw
+    read = read * config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else read
+    raw = plainly.apply(plain.get_output_embeddings(), read)
+    raw = raw * config.logit_scale if config.model_type == "cohere" else raw
     raw = raw / config.logits_scaling if config.model_type == "granite" else raw
     raw = raw * config.lm_head_multiplier if config.model_type == "falcon_h1" else raw
     cap = getattr(config, "final_logit_softcapping", None)
     return raw if cap is None else cap * torch.tanh(raw / cap)
-
-
-def scaled_t5(config):
-    return config.model_type == "t5" and config.tie_word_embeddings
 
 
 def test_c25_the_head_of_the_normed_last_stream_gives_the_logits(plain, model, batch_of):
@@ -177,14 +175,8 @@ def test_c25_the_head_of_the_normed_last_stream_gives_the_logits(plain, model, b
 
 
 def test_c21_caps_of_logits_and_scores_hold_where_they_bite():
-    from hooks.model import instrument
-    from hooks.tiny import variants
-    from transformers import Gemma2Config, Gemma2ForCausalLM
-
-    from tests.laws.conftest import build
-
     tiny = build("gemma2")
-    given = {**variants()["gemma2"].tiny["gemma2"], "final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0}
+    given = {**VARIANTS["gemma2"].tiny["gemma2"], "final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0}
     config = Gemma2Config(**{**given, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 1})
     plain = Gemma2ForCausalLM._from_config(config, attn_implementation="eager").eval()
     plain.load_state_dict(tiny.state_dict(), strict=False)

@@ -240,6 +240,15 @@ def test_one_token_has_no_share_to_give(opened: Workspace, state: State) -> None
     assert "nothing to explain" in text_of(panel.beside)
 
 
+def test_positions_alone_are_those_of_the_stack_that_is_open(state: State) -> None:
+    shown = state.model_copy(update={"tab": "positions"})
+    (main,), (encoder,) = data.needed(shown, 1), data.needed(shown.model_copy(update={"stack": "encoder"}), 1)
+    assert isinstance(main, ExperimentRequest) and isinstance(encoder, ExperimentRequest)
+    assert (main.experiment.params["stack"], encoder.experiment.params["stack"]) == ("decoder", "encoder")
+    with pytest.raises(InputError, match="between two stacks"):
+        data.needed(shown.model_copy(update={"stack": "cross"}), 1)
+
+
 def test_positions_alone_keep_their_room_while_they_are_awaited(opened: Workspace, state: State) -> None:
     fresh = state.model_copy(update={"tab": "positions", "prompt": "The mat sat"})
     before = head_panel(opened, fresh, "light", "")

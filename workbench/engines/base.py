@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, TypeAdapter
 
 from analyses.analysis import sentence
-from hooks.prompts import ChatPrompt, IdsPrompt, Prompt
+from hooks.prompts import ChatPrompt, IdsPrompt, ImagePrompt, Prompt
 from workbench.requests import CaptureRequest, ExperimentRequest, OpenRequest, Request
 
 SWEEP, EXPERIMENT, LOOK = 0, 1, 2
@@ -63,4 +63,6 @@ def _shown(prompts: tuple[Prompt, ...]) -> str:
         return f"{len(first.ids)} token ids"
     if isinstance(first, ChatPrompt):
         return f"a conversation of {len(first.messages)} messages"
+    if isinstance(first, ImagePrompt):
+        return "an image" if first.text is None else "an image and a text"
     return f"“{first if len(first) <= TITLE_CHARS else first[:TITLE_CHARS] + '…'}”"

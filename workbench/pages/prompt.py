@@ -9,9 +9,10 @@ from dash import Dash, dcc, html
 from hooks.errors import WorkbenchError
 from hooks.tokens import TokenBatch
 from workbench.pages.base import Page
-from workbench.parts import generation_views, next_token, prompt_callbacks, prompt_views
+from workbench.parts import answer_page, generation_views, next_token, prompt_callbacks, prompt_views
 from workbench.parts.generation_data import is_open
 from workbench.parts.icons import icon
+from workbench.parts.kinds import kind_of
 from workbench.parts.panel import page_head, panel
 from workbench.urls import State
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 def layout(workspace: Workspace, state: State) -> Any:
     """The page for the prompt of the state; what is captured already is drawn at once."""
+    kind = kind_of(workspace, state)
+    if kind is not None and kind.task != "causal":
+        return answer_page.layout(workspace, state, kind)
     batch = workspace.tokens(state.model, next_token.inputs_of(state))
     edit = html.Button(
         [icon("edit", size=16), "Edit prompt"], className="wb-button", type="button", **{"data-wb-action": "prompt"}
@@ -86,6 +90,7 @@ def _selected(batch: TokenBatch, state: State) -> int | None:
 def register(app: Dash, workspace: Workspace) -> None:
     """Capture the logits once; redraw from them."""
     prompt_callbacks.register(app, workspace)
+    answer_page.register(app, workspace)
 
 
 PAGE = Page("/prompt", "Prompt", 1, "prompt", layout, register)

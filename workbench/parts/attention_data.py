@@ -156,7 +156,7 @@ def needed(state: State, layer: int) -> tuple[CaptureRequest | ExperimentRequest
     if name == "scores":
         return (capture_of(state, f"L{layer}.scores"),)
     if name == "positions":
-        return (_asked(state, "position_patterns", {"layers": [layer]}),)
+        return (_asked(state, "position_patterns", {"layers": [layer], **_stack(state)}),)
     if name == "difference":
         edits = state.interventions()
         if not edits:
@@ -174,8 +174,20 @@ def scores_of(state: State) -> ExperimentRequest:
 
 def export_of(state: State, layer: int, head: int) -> ExperimentRequest:
     """The experiment that stores the pattern of one head, beside that of positions alone where this is shown."""
-    name = "position_patterns" if view_of(state).name == "positions" else "attention_patterns"
-    return _asked(state, name, {"layers": [layer], "heads": [head]})
+    params = {"layers": [layer], "heads": [head]}
+    if view_of(state).name == "positions":
+        return _asked(state, "position_patterns", {**params, **_stack(state)})
+    return _asked(state, "attention_patterns", params)
+
+
+def _stack(state: State) -> dict[str, str]:
+    """The stack whose positions are shown. Raises InputError for attention between two stacks."""
+    if state.stack == "cross":
+        raise InputError(
+            "attention between two stacks has no positions of its own: the two count different things.",
+            "Choose the encoder or the decoder.",
+        )
+    return {"stack": state.stack} if state.stack else {}
 
 
 def _asked(state: State, analysis: str, params: dict[str, Any]) -> ExperimentRequest:

@@ -48,6 +48,7 @@ TITLES = {
     "scores": "Scoring the heads on repeated random tokens",
     "head": "Reading what this view needs",
     "saved": "Saving the pattern",
+    "answer": "Running the model once",
 }
 
 

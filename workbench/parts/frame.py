@@ -84,7 +84,6 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
         Output("page", "children"),
         Output("header-facts", "children"),
         Output("model-state", "data"),
-        Output("url", "search", allow_duplicate=True),
         Input("route", "data"),
         Input("retry", "data"),
         State("url", "pathname"),
@@ -100,16 +99,17 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
         search: str,
         before: dict[str, Any] | None,
         session: str | None,
-    ) -> tuple[Any, Any, Any, Any]:
+    ) -> tuple[Any, Any, Any]:
         state = urls.read(search)
         model = opened(workspace, state.model, session or "", before or {}, (route or {}).get("ended"), retry)
         state, adapted = adapt(workspace, state, model)
         count, wrong = token_count(workspace, state, model)
-        # An address that was adapted comes back at once: the page is drawn then, from one that its callbacks share.
-        body = no_update if adapted else page_body(workspace, by_path.get(path), state, model, wrong)
         kept = {"model": state.model, "state": model.status, "job": model.job, "retry": retry}
-        facts = header.facts(state, model.summary, model.status, count)
-        return body, facts, kept, urls.write(state) if adapted else no_update
+        if adapted:
+            # The browser goes to the adapted address at once, which all callbacks of the page then share.
+            return None, no_update, {**kept, "from": search, "to": urls.write(state)}
+        body = page_body(workspace, by_path.get(path), state, model, wrong)
+        return body, header.facts(state, model.summary, model.status, count), kept
 
 
 def opened(
