@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from analyses.experiment import Experiment
 from hooks.model import Instrumented
 from hooks.prompts import IdAnswer
-from hooks.sites import Part, Site
+from hooks.sites import MAIN, Part, Site
 from hooks.tokens import display
 
 
@@ -77,8 +78,15 @@ HEAD_SITES = {"q": "queries", "k": "keys", "v": "values", "pattern": "pattern"}
 
 def part_in_words(part: Part) -> str:
     """A part as a reader would name it: "head 23.3", "keys of key/value head 2.1", "MLP 5", else its address."""
+    if part.site.stack != MAIN:
+        return f"{part_in_words(replace(part, site=replace(part.site, stack=MAIN)))} of the {part.site.stack}"
     layer, where = part.site.layer, _positions(part)
-    names = {"z": "all heads of layer", "mlp_out": "MLP", "attn_out": "attention", "mlp_post": "all neurons of layer"}
+    if part.site.name == "router" and part.expert is not None:
+        return f"expert {part.expert} of layer {layer}{where}"
+    if part.site.name == "cross_z" and part.head is not None and part.unit is None:
+        return f"cross-attention head {layer}.{part.head}{where}"
+    names = {"z": "all heads of layer", "mlp_out": "MLP", "attn_out": "attention", "mlp_post": "all neurons of layer",
+             "mixer_out": "mixer", "cross_attn_out": "cross-attention"}  # fmt: skip
     if part.site.name in HEAD_SITES and part.unit is None and part.q_pos is None and part.k_pos is None:
         whose = (
             f"all heads of layer {layer}" if part.head is None else f"{head_in_words(part.site)} {layer}.{part.head}"

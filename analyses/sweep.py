@@ -2,8 +2,8 @@
 
 Each cell is one set of edits. Cells become rows of one batch beside the clean prompts; a cell's rows join the batch at
 the layer of its first edit, so nothing before it is computed twice, and the unembedding runs at answer positions only.
-Where not even one cell fits the byte budget, the prompts are split too. The metric reduces the logits before anything
-is kept. The order of cells never matters.
+Where the prompts do not fit the byte budget, they are split too. The metric reduces the logits before anything is
+kept. The order of cells never matters.
 """
 
 from __future__ import annotations
@@ -68,14 +68,17 @@ def sweep(
 
 
 def shares_per_forward(bench: Bench, batch: TokenBatch, n_cells: int, *, everywhere: bool) -> tuple[int, int]:
-    """How many cells and prompts share a forward: what fits the byte budget, and few enough that progress shows.
+    """How many cells and prompts share a forward: what fits the byte budget.
 
-    Each prompt has a clean row beside those of the cells.
+    Each prompt has a clean row beside those of the cells. Where all prompts fit with a good number of cells, there are
+    few enough cells that progress shows; where they do not, prompts are split rather than run clean for every cell.
     """
     rows = rows_within(bench.budget_bytes, bench.model.info, batch, everywhere=everywhere)
-    n_prompts = min(len(batch), max(1, rows // 2))
-    fitting = max(1, rows // n_prompts - 1)
-    return min(fitting, max(1, -(-n_cells // STEPS))), n_prompts
+    shared = max(1, min(n_cells, STEPS))
+    if rows >= (1 + shared) * len(batch):
+        return min(rows // len(batch) - 1, max(1, -(-n_cells // STEPS))), len(batch)
+    shared = max(1, min(shared, rows - 1))
+    return shared, min(len(batch), max(1, rows // (1 + shared)))
 
 
 def _first_layer(world: World) -> int:

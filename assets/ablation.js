@@ -54,18 +54,23 @@ window.wbAblation = window.wbAblation || {};
     if (spec.colDim) at[spec.colDim] = spec.colKeys[row][col];
     return at;
   }
-  const shapeOf = (spec) => JSON.stringify([spec.rows, spec.cols, spec.target, spec.name, spec.kind, spec.action, spec.colKeys[0]]);
+  const shapeOf = (spec) => JSON.stringify([spec.rows, spec.cols, spec.target, spec.name, spec.kind, spec.action, spec.colKeys[0], spec.targets]);
 
   function build(host, spec) {
     host.replaceChildren();
     host.style.setProperty("--cols", spec.cols.length);
-    if (spec.gap !== undefined) host.style.setProperty("--gap", spec.gap);
+    if (spec.gap !== undefined) {
+      host.style.setProperty("--gap", spec.gap);
+      const blocks = spec.cols.length - spec.gap;
+      const heads = spec.gap ? `repeat(${spec.gap}, minmax(0, 1fr)) ` : "";
+      if (spec.targets) host.style.gridTemplateColumns = `max-content ${heads}repeat(${blocks}, minmax(20px, max-content))`;
+    }
     host.classList.toggle("abl-pick", spec.scale === "pick");
     host.classList.toggle("abl-words", spec.colDim === "pos");
     host.classList.toggle("abl-one", spec.cols.length === 1);
     host.setAttribute("role", "group");
     host.setAttribute("aria-label", spec.label);
-    if (spec.colName) {
+    if (spec.colName && spec.gap !== 0) {
       const name = label(spec.colName, "abl-axis");
       name.style.gridColumn = `2 / span ${spec.gap === undefined ? spec.cols.length : spec.gap}`;
       host.append(name);
@@ -105,7 +110,13 @@ window.wbAblation = window.wbAblation || {};
     cell.dataset.row = row;
     cell.dataset.col = col;
     cell.dataset.name = filled(column(spec.name, spec, col), at);
-    const target = filled(column(spec.target, spec, col), at);
+    const target = spec.targets ? spec.targets[row][col] : filled(column(spec.target, spec, col), at);
+    if (spec.targets && !target) {
+      cell.classList.add("abl-none");
+      cell.dataset.name += ": this layer has none that can be edited";
+      cell.setAttribute("aria-disabled", "true");
+      return cell;
+    }
     if (spec.action === "toggle") {
       cell.dataset.ablToggle = target;
       cell.dataset.ablKind = spec.kind;
@@ -197,8 +208,8 @@ window.wbAblation = window.wbAblation || {};
       toggle(data.ablToggle, data.ablKind);
       if (target.classList.contains("abl-cell")) { focusCell(target); say(target); }
     } else if (data.ablOpen !== undefined) {
-      const [layer, head] = data.ablOpen.split(".").map(Number);
-      window.wb.open("/attention", { layer, head, tab: "difference" });
+      const [layer, head, stack] = data.ablOpen.split(".");
+      window.wb.open("/attention", { layer: Number(layer), head: Number(head), stack: stack || "", tab: "difference" });
     } else window.wb.set("abl-change", { data: { where: data.ablWhere === "" ? null : Number(data.ablWhere), at: Date.now() } });
   });
   function focusCell(cell) {

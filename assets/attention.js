@@ -51,12 +51,25 @@
   attention.open = function () {
     const { state } = attention.shown;
     if (state.layer !== null && state.layer !== undefined) return { layer: state.layer, head: state.head || 0 };
-    return attention.shown.scores ? attention.ranking()[0] : attention.shown.header && attention.shown.scoreless ? { layer: 0, head: 0 } : null;
+    if (attention.shown.scores) return attention.ranking()[0];
+    return attention.shown.header && attention.shown.scoreless ? { layer: attention.firstLayer(), head: 0 } : null;
+  };
+  const missing = (layer) => ((attention.shown.header || {}).missing || []).includes(layer);
+  attention.missing = missing;
+  attention.firstLayer = function () {
+    const { layers } = attention.shown.header;
+    return Math.max(0, Array.from({ length: layers }, (_, layer) => layer).findIndex((layer) => !missing(layer)));
+  };
+  /* A site of the attention that is shown, as the address names its stack. */
+  attention.address = function (layer, site) {
+    const { stack } = attention.shown.state;
+    return `${stack && stack !== "cross" ? `${stack}.` : ""}L${layer}.${stack === "cross" ? "cross_" : ""}${site}`;
   };
   attention.scoreTop = () => (attention.shown.state.score === "entropy" ? attention.shown.scores.top.entropy : 1);
   attention.scoreWords = () => SCORE_WORDS[attention.shown.state.score];
   attention.name = (cell) => `L${cell.layer} h${cell.head}`;
   attention.caption = function (cell) {
+    if (missing(cell.layer)) return `layer ${cell.layer}: ${attention.shown.header.reason}`;
     const score = attention.score(cell.layer, cell.head);
     const words = score === null ? "" : ` · ${attention.scoreWords()} ${attention.twoDigits(score)}`;
     return attention.name(cell) + words;
@@ -64,6 +77,7 @@
   // The view is set before the address: the server is asked at once, and the address follows while it works.
   attention.openHead = function (cell) {
     const { layer, head } = cell;
+    if (missing(layer)) return;
     attention.shown.state = { ...attention.shown.state, layer, head };
     window.wb.set("attn-view", { data: viewOf(attention.shown.state, cell) });
     attention.paint();
@@ -212,7 +226,7 @@
       shown.state = read(search);
       shown.scores = scores && scores.values ? scores : null;
       shown.scoreless = Boolean(scores && scores.failed);
-      if (mosaic && !shown.header) shown.header = { layers: mosaic.layers, heads: mosaic.heads };
+      if (mosaic && !shown.header) shown.header = { layers: mosaic.layers, heads: mosaic.heads, missing: mosaic.missing };
       const view = viewOf(shown.state, attention.open());
       return JSON.stringify(view) === JSON.stringify(before) ? none() : view;
     },
@@ -248,7 +262,7 @@
     },
     ablate(clicks) {
       const open = attention.open();
-      if (clicks && open) window.wb.addEdit(`zero:L${open.layer}.z[head=${open.head}]`);
+      if (clicks && open) window.wb.addEdit(`zero:${attention.address(open.layer, "z")}[head=${open.head}]`);
       return none();
     },
     copy(clicks) {

@@ -51,8 +51,9 @@
     view.shapes = figure.layout.shapes || [];
     chips(host, data);
     const { token, column } = attention.shown.state;
-    view.token = token !== null && token < data.strings.length ? token : null;
     view.column = Boolean(column);
+    const count = (view.column && data.keys ? data.keys : data.strings).length;
+    view.token = token !== null && token < count ? token : data.grid ? 0 : null;
     top(panel.top);
     light();
     map();
@@ -77,7 +78,7 @@
     if (!cells.length) list.textContent = "No cell differs from zero.";
     for (const [query, key, weight] of cells) {
       const item = document.createElement("li");
-      for (const [name, text] of [["wb-mono", named(query)], ["", " attends to "], ["wb-mono", named(key)], ["attn-top-number", attention.number(weight, signed())]]) {
+      for (const [name, text] of [["wb-mono", named(query)], ["", " attends to "], ["wb-mono", namedKey(key)], ["attn-top-number", attention.number(weight, signed())]]) {
         const part = document.createElement("bdi");
         part.className = name;
         part.textContent = text;
@@ -88,16 +89,27 @@
     document.getElementById("attn-top").replaceChildren(list);
   }
 
-  const value = (query, key) => view.values[query * view.data.strings.length + key];
+  /* The tokens of the keys: the same as those of the queries, but for attention between two stacks. */
+  const keysOf = () => view.data.keys || view.data.strings;
+  const value = (query, key) => view.values[query * keysOf().length + key];
   const named = (place) => `${place} ${view.data.strings[place]}`;
+  const namedKey = (place) => `${place} ${keysOf()[place]}`;
 
   function chips(host, data) {
-    const text = JSON.stringify(data.strings);
+    const text = JSON.stringify([data.strings, data.keys]);
     if (view.text === text && host.children.length) return;
     view.text = text;
-    host.replaceChildren(...data.strings.map((text, place) => {
+    const keys = document.getElementById("attn-keys");
+    keys.hidden = !data.keys;
+    fill(host, data.strings, data.special);
+    fill(keys, data.keys || [], data.special_keys || []);
+    wire(host);
+    wireKeys(keys);
+  }
+  function fill(host, strings, special) {
+    host.replaceChildren(...strings.map((text, place) => {
       const chip = document.createElement("span");
-      chip.className = data.special[place] ? "attn-token attn-special" : "attn-token";
+      chip.className = special[place] ? "attn-token attn-special" : "attn-token";
       chip.setAttribute("role", "option");
       chip.dataset.place = place;
       chip.tabIndex = place === 0 ? 0 : -1;
@@ -108,7 +120,15 @@
       chip.append(word, weight);
       return chip;
     }));
-    wire(host);
+  }
+  /* Over the source's tokens: a column, what attends to this one. */
+  function wireKeys(host) {
+    if (wired.has(host)) return;
+    wired.add(host);
+    const place = (event) => event.target.closest(".attn-token");
+    host.addEventListener("mouseover", (event) => { if (place(event)) look(Number(place(event).dataset.place), true); });
+    host.addEventListener("focusin", (event) => { if (place(event)) look(Number(place(event).dataset.place), true); });
+    host.addEventListener("click", (event) => { if (place(event)) keep(); });
   }
 
   function wire(host) {
@@ -180,18 +200,31 @@
     if (!host || !view.values) return;
     const weights = weightsOf();
     const best = view.token === null ? [] : strongest(weights);
-    [...host.children].forEach((chip, place) => {
+    const keys = document.getElementById("attn-keys");
+    const other = view.data.keys ? (view.column ? host : keys) : host;
+    const own = view.data.keys ? (view.column ? keys : host) : host;
+    if (own !== other) {
+      [...own.children].forEach((chip, place) => {
+        chip.style.background = "";
+        chip.classList.remove("attn-on-dark", "attn-on-light", "attn-lit");
+        chip.classList.toggle("attn-looked", place === view.token);
+        chip.lastChild.textContent = "";
+      });
+      [...other.children].forEach((chip) => chip.classList.remove("attn-looked"));
+    }
+    [...other.children].forEach((chip, place) => {
       const rgb = view.token === null ? null : shade(weights[place]);
       chip.style.background = rgb ? `rgb(${rgb.join(" ")})` : "";
       chip.classList.toggle("attn-on-dark", Boolean(rgb) && luminance(rgb) < 0.5);
       chip.classList.toggle("attn-on-light", Boolean(rgb) && luminance(rgb) >= 0.5);
-      chip.classList.toggle("attn-looked", place === view.token);
+      if (own === other) chip.classList.toggle("attn-looked", place === view.token);
       chip.classList.toggle("attn-lit", place === best[0]);
       chip.tabIndex = place === (view.token ?? 0) ? 0 : -1;
       chip.setAttribute("aria-selected", String(place === view.token));
       const text = rgb && best.includes(place) ? attention.number(weights[place], signed()) : "";
       chip.lastChild.textContent = text;
     });
+    if (attention.paintImage) attention.paintImage(view.data, weights, view.token, view.column);
     readout(sentence(weights, best));
     outline(best[0]);
     attention.shown.cross = view.token === null ? null : crossing(best[0]);
@@ -201,7 +234,7 @@
   const crossing = (best) => (view.column ? { query: best ?? null, key: view.token } : { query: view.token, key: best ?? null });
 
   function weightsOf() {
-    const count = view.data.strings.length;
+    const count = view.column ? view.data.strings.length : keysOf().length;
     return Array.from({ length: count }, (_, other) => (view.token === null ? 0 : view.column ? value(other, view.token) : value(view.token, other)));
   }
 
@@ -215,9 +248,10 @@
 
   function sentence(weights, best) {
     if (view.token === null) return "";
-    const list = best.map((place) => `${named(place)} ${attention.number(weights[place], signed())}`).join(", ");
+    const [mine, theirs] = view.column ? [namedKey, named] : [named, namedKey];
+    const list = best.map((place) => `${theirs(place)} ${attention.number(weights[place], signed())}`).join(", ");
     const [row, column, nothing] = WORDS[view.data.scale];
-    return `${named(view.token)} ${view.column ? column : row} ${list || nothing}`;
+    return `${mine(view.token)} ${view.column ? column : row} ${list || nothing}`;
   }
 
   function readout(text) {
@@ -231,13 +265,13 @@
   function outline(best) {
     const graph = plot();
     if (!graph || !graph.layout || !window.Plotly) return;
-    const ends = [-0.5, view.data.strings.length - 0.5];
+    const across = [-0.5, keysOf().length - 0.5], down = [-0.5, view.data.strings.length - 0.5];
     const line = { color: window.wb.color("positive"), width: 1.5 };
     const shapes = [...view.shapes];
     const rect = (x, y, width) => shapes.push({ type: "rect", x0: x[0], x1: x[1], y0: y[0], y1: y[1], line: { ...line, width } });
     const around = (place) => [place - 0.5, place + 0.5];
     if (view.token !== null) {
-      rect(view.column ? around(view.token) : ends, view.column ? ends : around(view.token), 1.5);
+      rect(view.column ? around(view.token) : across, view.column ? down : around(view.token), 1.5);
       if (best !== undefined) rect(around(view.column ? view.token : best), around(view.column ? best : view.token), 2.5);
     }
     if (shapes.length || (graph.layout.shapes || []).length) window.Plotly.relayout(graph, { shapes });
@@ -256,10 +290,10 @@
     wired.add(graph);
     graph.on("plotly_hover", (event) => {
       const query = Math.round(event.yvals[0]), key = Math.round(event.xvals[0]);
-      if (!view.values || query < 0 || key < 0 || query >= view.data.strings.length || key >= view.data.strings.length) return;
+      if (!view.values || query < 0 || key < 0 || query >= view.data.strings.length || key >= keysOf().length) return;
       const weight = value(query, key);
       const masked = Number.isFinite(weight) ? attention.number(weight, signed()) : "masked";
-      attention.tip(`query ${named(query)} → key ${named(key)} · ${masked}`, event.event);
+      attention.tip(`query ${named(query)} → key ${namedKey(key)} · ${masked}`, event.event);
       point(query, key);
     });
     graph.on("plotly_unhover", () => {
@@ -276,7 +310,8 @@
       look(query, false);
       show(host, host.children[query]);
     }
-    [...host.children].forEach((chip, place) => chip.classList.toggle("attn-pointed", place === key));
+    const list = view.data.keys ? document.getElementById("attn-keys") : host;
+    [...list.children].forEach((chip, place) => chip.classList.toggle("attn-pointed", place === key));
     attention.shown.cross = { query, key };
     attention.paint();
   }

@@ -64,7 +64,7 @@
     const { layers, heads } = shown.header || shown.scores || { layers: 0, heads: 0 };
     const cells = [];
     for (let layer = 0; layer < layers; layer++) {
-      for (let head = 0; head < heads; head++) cells.push({ layer, head, score: attention.score(layer, head) });
+      for (let head = 0; head < heads && !attention.missing(layer); head++) cells.push({ layer, head, score: attention.score(layer, head) });
     }
     return shown.scores ? cells.sort((one, other) => other.score - one.score) : cells;
   };
@@ -163,12 +163,30 @@
     }
   }
 
+  // A layer without attention: hatched, as what is missing is everywhere.
+  function hatch(pen, cell, wide, high) {
+    pen.save();
+    pen.beginPath();
+    pen.rect(cell.x, cell.y, wide, high);
+    pen.clip();
+    pen.fillStyle = colour("sunken");
+    pen.fill();
+    pen.strokeStyle = colour("missing");
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (let at = -high; at < wide; at += 6) { pen.moveTo(cell.x + at, cell.y + high); pen.lineTo(cell.x + at + high, cell.y); }
+    pen.stroke();
+    pen.restore();
+    pen.globalAlpha = 1;
+  }
+
   function tile(pen, plan, cell, ratio) {
     const { side } = shown.header;
     const { wide, high } = plan;
     pen.globalAlpha = dimmed(cell) ? 0.15 : 1;
     pen.fillStyle = colour("line");
     pen.fillRect(cell.x - 1, cell.y - 1, wide + 2, high + 2);
+    if (attention.missing(cell.layer)) return hatch(pen, cell, wide, high);
     pen.imageSmoothingEnabled = high * ratio < side;
     pen.imageSmoothingQuality = "high";
     pen.drawImage(atlas(), cell.head * side, cell.layer * side, side, side, cell.x, cell.y, wide, high);

@@ -257,7 +257,7 @@ window.wb = window.wb || {};
 
   /* ---- Pointer: everything that carries a data-wb-… attribute ---- */
   document.addEventListener("click", function (event) {
-    const target = event.target.closest("[data-wb-nav],[data-wb-action],[data-wb-remove],[data-wb-model],[data-wb-add]");
+    const target = event.target.closest("[data-wb-nav],[data-wb-action],[data-wb-remove],[data-wb-model],[data-wb-add],[data-wb-stack]");
     if (!target) return;
     const data = target.dataset;
     if (data.wbNav !== undefined) {
@@ -266,6 +266,7 @@ window.wb = window.wb || {};
       wb.close();
       wb.open(data.wbNav, data.wbSet ? JSON.parse(data.wbSet) : {});
     } else if (data.wbRemove !== undefined) wb.removeEdit(data.wbRemove);
+    else if (data.wbStack !== undefined) wb.setState({ stack: data.wbStack, layer: null, head: null, token: null, where: null }, { push: true });
     else if (data.wbAdd !== undefined) wb.addEdit(data.wbAdd);
     else if (data.wbModel !== undefined) { wb.close(); wb.setState({ model: data.wbModel, ...wb.fresh }, { push: true }); }
     else wb.act(data.wbAction);

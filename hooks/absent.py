@@ -49,6 +49,8 @@ def _of_model(site: Site, wiring: Wiring, info: ModelInfo) -> str:
 def _of_experts(site: Site, layer: LayerWiring) -> str:
     if layer.experts is None:
         return "no mixture of experts in this block"
+    if site.name in ("router", "expert_post"):
+        return "this family computes its experts in its own code, where no module shows this tensor"
     return "the router's scores are not the output of a module of their own"
 
 

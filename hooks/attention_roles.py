@@ -78,7 +78,7 @@ def unseen_attention(look: Look, path: str, inside: list[Call]) -> AttentionRole
     z = look.in_rows(o.given).unflatten(-1, (n_heads, d_head))
 
     def right(v: Tensor) -> bool:
-        if weights is None:
+        if weights is None or z.ndim != 4 or (v.shape[0], v.shape[1]) != (weights.shape[0], weights.shape[3]):
             return False
         mixed = torch.einsum("bhqk,bkhd->bqhd", weights, v.repeat_interleave(n_heads // v.shape[2], dim=2))
         return bool(torch.allclose(mixed, z, rtol=1e-4, atol=1e-5))
@@ -90,7 +90,8 @@ def unseen_attention(look: Look, path: str, inside: list[Call]) -> AttentionRole
         if "v" in found:
             ports, n_kv = found, fewer
             break
-    ports["z"] = Port(o.path, "in", View(heads=n_heads), call=o.number)
+    if z.ndim == 4:
+        ports["z"] = Port(o.path, "in", View(heads=n_heads), call=o.number)
     if place is not None:
         ports["pattern"] = place
     return AttentionRoles(path, call.number, o.path, n_heads, n_kv, d_head, ports, None, weights)

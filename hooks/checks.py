@@ -17,6 +17,7 @@ from hooks.projections import head_writes
 from hooks.sites import Site
 
 Pairs = list[tuple[Tensor, Tensor]]
+USUAL_ACTIVATIONS = ("silu", "gelu", "gelu_new", "relu", "relu2", "quick_gelu", "tanh", "sigmoid", "linear")
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _softmax(e: Evidence, site: Site) -> Pairs:
 def _pattern(e: Evidence, site: Site) -> Pairs:
     states = e.states[site.stack]
     returned = states.cross if _names(site) else states.attentions
-    if returned is not None and returned[site.layer or 0] is not None:
+    if returned is not None and isinstance(returned[site.layer or 0], Tensor):
         return [(e.at(site), returned[site.layer or 0])]
     return _mixed(e, site)
 
@@ -165,15 +166,23 @@ def _heads(e: Evidence, site: Site) -> Pairs:
 def _neurons(e: Evidence, site: Site) -> Pairs:
     mlp = e.layer(site).mlp
     assert mlp is not None
-    pre = e.at(site, "mlp_pre")
-    post = e.apply(mlp.activation, pre) if mlp.activation else _activation(e.model.config)(pre)
-    return [(post * e.at(site, "mlp_up") if mlp.gated else post, e.at(site, "mlp_post"))]
+    pre, after = e.at(site, "mlp_pre"), e.at(site, "mlp_post")
+    made = [e.apply(mlp.activation, pre)] if mlp.activation else [f(pre) for f in _activations(e.model.config)]
+    if mlp.gated:
+        up = e.at(site, "mlp_up")
+        if up.shape != pre.shape:
+            return [(up, pre)]
+        made = [post * up for post in made]
+    if pre.shape != after.shape:
+        return [(pre, after)]
+    return [(min(made, key=lambda post: float((post - after).abs().max())), after)]
 
 
-def _activation(config: Any) -> Callable[[Tensor], Tensor]:
-    names = ("hidden_activation", "hidden_act", "activation_function", "activation", "ffn_act")
-    known = next((value for name in names if isinstance(value := getattr(config, name, None), str)), "linear")
-    return ACT2FN[known]
+def _activations(config: Any) -> list[Callable[[Tensor], Tensor]]:
+    """What an MLP may apply that calls a function and no module: the equation says which of them it is."""
+    fields = ("hidden_activation", "hidden_act", "activation_function", "activation", "ffn_act")
+    named = [value for field in fields if isinstance(value := getattr(config, field, None), str) and value in ACT2FN]
+    return [ACT2FN[name] for name in dict.fromkeys((*named, *USUAL_ACTIVATIONS))]
 
 
 def _written(e: Evidence, site: Site) -> Pairs:

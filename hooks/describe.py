@@ -13,6 +13,7 @@ from hooks.feed import VISION, embedding_rows, image_batch
 from hooks.info import ModelInfo, Positions, StackInfo
 from hooks.loading import Loaded
 from hooks.observe import AttentionCall, Call, Observation
+from hooks.ports import output_of
 from hooks.proof import Proof
 from hooks.sites import MAIN, SITES
 from hooks.tokens import TokenBatch
@@ -105,7 +106,7 @@ def _stack(model: PreTrainedModel, wiring: Wiring, stack: StackWiring, seen: Obs
         d_head=d_head,
         d_mlp=mlp.d_mlp if mlp else 0,
         n_experts=experts.n_experts if experts else 0,
-        d_expert=experts.width(model) if experts else 0,
+        d_expert=experts.d_expert if experts else 0,
         norm="post" if norms and all(norms) else "sandwich" if _sandwich(stack) else "pre",
         norm_kind=_norm_kind(model, stack, seen),
         positions=_positions(model, stack, config),
@@ -158,7 +159,8 @@ def _norm_kind(model: PreTrainedModel, stack: StackWiring, seen: Observation) ->
     assert call.given is not None
     bias = getattr(norm, "bias", None)
     with torch.inference_mode():
-        gave = norm(torch.ones_like(call.given))
+        gave = output_of(norm(torch.ones_like(call.given)))
+        assert gave is not None
         rest = gave if bias is None else gave - bias
     return "LayerNorm" if float(rest.abs().max()) < 1e-3 else "RMSNorm"
 
@@ -174,7 +176,9 @@ def _positions(model: PreTrainedModel, stack: StackWiring, config: Any) -> Posit
         return "relative"
     if any("rotary" in name for name in names) or getattr(config, "rotary_dim", None):
         return "rotary"
-    return "learned" if any("position" in name for name, _ in model.named_parameters()) else "none"
+    tables = [name for name, _ in model.named_parameters() if "position" in name]
+    tables += [name for name, _ in model.named_buffers() if "pos_enc" in name]
+    return "learned" if tables else "none"
 
 
 def _positions_limit(config: Any) -> int | None:

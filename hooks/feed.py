@@ -8,12 +8,18 @@ prompt), of the similarity of each pair; a model without a head answers with the
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 
 from hooks.errors import ModelError
 from hooks.tokens import TokenBatch, pad
@@ -35,6 +41,16 @@ ENCODER = "encoder"
 VISION = "vision"
 
 
+def _listed(name: str) -> Task:
+    """The task for which the library lists a class whose name does not tell it."""
+    lists: dict[Task, Mapping[str, Any]] = {
+        "causal": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "seq2seq": MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    }
+    return next((task for task, listed in lists.items() if name in listed.values()), "features")
+
+
 @dataclass(frozen=True)
 class Feed:
     """task: what the model answers. main: name of the input of its main stack; source: of the encoder's, or None."""
@@ -48,7 +64,7 @@ class Feed:
     def of(cls, model: PreTrainedModel) -> Feed:
         """How `model` is fed, by its class and the signature of its forward."""
         name, config = type(model).__name__, model.config
-        task: Task = next((task for suffix, task in SUFFIXES.items() if name.endswith(suffix)), "features")
+        task: Task = next((task for suffix, task in SUFFIXES.items() if name.endswith(suffix)), _listed(name))
         if task == "seq2seq" and not config.is_encoder_decoder:
             task = "causal"
         if hasattr(model, "logit_scale") and hasattr(config, "vision_config"):
@@ -138,7 +154,8 @@ def _random_ids(
 ) -> TokenBatch:
     config = model.config.get_text_config()
     vocabulary = int(config.vocab_size)
-    limit = getattr(config, "max_position_embeddings", None) or max(PROBE_LENGTHS)
+    limit = getattr(config, "max_position_embeddings", None) or 0
+    limit = limit if limit > 0 else max(PROBE_LENGTHS)  # some families write -1 for "any length"
     lengths = [min(length, limit) for length in PROBE_LENGTHS[: 1 if one_row else 2]]
     rows = [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in lengths]
     return pad(tokenizer, rows, filler=pad_id(model.config))

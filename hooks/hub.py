@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -47,6 +47,8 @@ def snapshot(
                 name, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED, local_files_only=True
             )
         except LocalEntryNotFoundError:
+            # Asked first, so that a name that is not there is refused without a word of fetching it.
+            model_info(name, revision=revision)
             if step is not None:
                 step(f"fetching {ref} from the hub")
             local = snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.look import Look, common
 from hooks.observe import Call
@@ -31,18 +30,17 @@ class MlpRoles:
 
 @dataclass(frozen=True, eq=False)
 class ExpertRoles:
-    """A mixture of experts: path of the whole, and of the module that holds all experts' weights."""
+    """A mixture of experts: path of the whole, and of the module that holds all experts' weights.
+
+    d_expert: neurons of one expert. shared: whether it passes through the workbench's experts function.
+    """
 
     path: str
     holder: str
     n_experts: int
+    d_expert: int
+    shared: bool
     ports: dict[str, Port]
-
-    def width(self, model: PreTrainedModel) -> int:
-        """Neurons of one expert."""
-        holder = model.get_submodule(self.holder)
-        shape = cast(Tensor, holder.down_proj).shape
-        return int(shape[1] if holder.is_transposed else shape[2])
 
 
 def find_mlp(look: Look, block: Call, rest: list[Call]) -> MlpRoles | None:
@@ -58,6 +56,8 @@ def find_mlp(look: Look, block: Call, rest: list[Call]) -> MlpRoles | None:
     ups = [c for c in reading if out_features(look.module(c)) in wide][-2:]
     if not ups:
         return None
+    if not look.same(ups[0].given, ups[-1].given):
+        ups = ups[-1:]  # one MLP after the other, not the two branches of a gated one
     later = [c for c in rest if ups[0].order < c.order and c.given is not None and c.given.shape[-1] == d_mlp]
     ports, activation = _neurons(look, ups, [c for c in later if not is_projection(look.module(c))], d_mlp)
     ports["mlp_post"] = Port(down.path, "in", call=down.number)
@@ -95,7 +95,9 @@ def find_experts(look: Look, rest: list[Call]) -> ExpertRoles | None:
     if holder is None:
         return None
     home = holder.path.rpartition(".")[0]
-    n_experts = cast(Tensor, look.module(holder).down_proj).shape[0]
+    # [expert d_mlp d_model], or the last two the other way round.
+    weight = cast(Tensor, look.module(holder).down_proj)
+    n_experts, d_model = weight.shape[0], 1 if holder.given is None else holder.given.shape[-1]
     around = next((c for c in rest if c.path == home), None)
     scores = [c for c in rest if c.path.startswith(f"{home}.") and c.order < holder.order]
     router = next((c for c in scores if c.gave is not None and c.gave.shape[-1] == n_experts), None)
@@ -104,7 +106,9 @@ def find_experts(look: Look, rest: list[Call]) -> ExpertRoles | None:
         ports["mlp_in"] = Port(home, "in", call=around.number)
     if router is not None:
         ports["router_logits"] = Port(router.path, "out", call=router.number)
-    return ExpertRoles(home, holder.path, n_experts, ports)
+    # Only what the library routes through its experts interface has this.
+    shared = hasattr(look.module(holder), "is_transposed")
+    return ExpertRoles(home, holder.path, n_experts, weight[0].numel() // d_model, shared, ports)
 
 
 def _holds_experts(module: nn.Module) -> bool:

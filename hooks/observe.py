@@ -7,7 +7,7 @@ projection is the module that reads z, the values are what the pattern is multip
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hooks.attention import AttentionFacts
-from hooks.ports import hidden_of, output_of
+from hooks.ports import first_axes, hidden_of, named, output_of
 
 
 @dataclass(eq=False)
 class Call:
-    """One call of a module. order: place among all calls, by when they began."""
+    """One call of a module. order: place among all calls, by when they began. first_axes: see `hooks.ports`."""
 
     path: str
     number: int
@@ -29,6 +29,7 @@ class Call:
     given: Tensor | None = None
     gave: Tensor | None = None
     items: tuple[Any, ...] = ()
+    first_axes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -96,6 +97,7 @@ class Recorder:
     def before(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = hidden_of(args, kwargs)
         call = Call(path, self._numbers[path], len(self.seen.calls), None if given is None else given.clone())
+        call.first_axes = dict(axis for place, value in named(args, kwargs) for axis in first_axes(value, place))
         self._numbers[path] += 1
         self.seen.calls.append(call)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -88,6 +89,20 @@ class Port:
 
     def __str__(self) -> str:
         return f"{self.side}put of {self.module}" + (f", call {self.call}" if self.call else "")
+
+
+def first_axes(value: Any, place: str) -> Iterator[tuple[str, int]]:
+    """Length of the first axis of each tensor in an argument, by its place: the argument's, then that in a tuple."""
+    if isinstance(value, Tensor) and value.ndim > 1:
+        yield place, value.shape[0]
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            yield from first_axes(item, f"{place}.{number}")
+
+
+def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Arguments by place: the number of one, or its name."""
+    return [*((str(number), value) for number, value in enumerate(args)), *kwargs.items()]
 
 
 def hidden_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:

@@ -24,7 +24,7 @@ from hooks.interventions.base import EditContext, Intervention
 from hooks.observe import Observation
 from hooks.plan import all_sites
 from hooks.run import Run, forward, plain_forward
-from hooks.schedule import in_worlds, on_prompts
+from hooks.schedule import in_worlds, on_prompts, stack_of
 from hooks.sites import MAIN, SITES, Part, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
@@ -40,6 +40,7 @@ READ_ONLY = {
 SHOWN = ("q_rot", "k_rot", "scores", "pattern", "cross_scores", "cross_pattern")
 # Relative rounding of sums in the dtype in use; what is the same tensor must be equal exactly.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2, torch.float64: 1e-12}
+
 
 @dataclass(frozen=True)
 class SiteProof:
@@ -174,7 +175,7 @@ def _present(site: Site, wiring: Wiring) -> bool:
         return False
     layer = wiring.layer(site)
     if site.name in ("router", "expert_post"):
-        return layer.experts is not None
+        return layer.experts is not None and layer.experts.shared
     roles = wiring.attention_of(site)
     if site.name.endswith("head_out"):
         return Site(site.name.replace("head_out", "z"), site.layer, site.stack) in wiring.ports
@@ -256,17 +257,35 @@ def _verdict(site: Site, evidence: Evidence, info: ModelInfo) -> tuple[float, st
     """Largest error of a site's check, and what is wrong with it ("" where nothing is)."""
     if site not in evidence.run.activations:
         return 0.0, reason(site, evidence.wiring, info)
+    if misplaced := _misplaced(site, evidence):
+        return 0.0, misplaced
     check, worst = CHECKS[site.name], 0.0
     needed = {"mlp_pre": ("mlp_pre", "mlp_post"), "mlp_up": ("mlp_pre", "mlp_post")}.get(site.name, ())
     if not evidence.has(site, *needed):
         return 0.0, reason(site, evidence.wiring, info)
     for ours, theirs in ((one.detach(), other.detach()) for one, other in check.pairs(evidence, site)):
+        if ours.shape != theirs.shape:
+            return 0.0, f"{site}: its equation does not fit: {tuple(ours.shape)} against {tuple(theirs.shape)}"
         error = _largest(ours, theirs)
         limit = 0.0 if check.exact else TOLERANCE[evidence.model.dtype] * max(1.0, float(theirs.float().abs().max()))
         if error > limit or not torch.isfinite(ours).all():
             return error, f"{site}: off by {error:.2g}, allowed {limit:.2g}"
         worst = max(worst, error)
     return worst, ""
+
+
+def _misplaced(site: Site, evidence: Evidence) -> str:
+    """In words, why a tensor has not the axes of its site, in number and order ("" where it has)."""
+    shape, batch = tuple(evidence.run.activations[site].shape), evidence.batch
+    places = {"batch": len(batch)}
+    for axis in ("pos", "q_pos", "k_pos"):
+        places[axis] = batch.side(stack_of(site, axis)).ids.shape[1]
+    if site.name == "logits" and not evidence.wiring.feed.everywhere:
+        places["pos"] = 1
+    fits = len(shape) == len(site.axes) and all(
+        size == places.get(axis, size) for axis, size in zip(site.axes, shape, strict=True)
+    )
+    return "" if fits else f"in this model's code it is {' × '.join(map(str, shape))}, not {' × '.join(site.axes)}"
 
 
 def _listed(layers: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from hooks.activations import Activations
 from hooks.attention import AttentionFacts
-from hooks.errors import BudgetError, SpecError
+from hooks.errors import BudgetError, ModelError, SpecError
 from hooks.feed import Feed
 from hooks.observe import Observation, Recorder, recording
 from hooks.schedule import Schedule, Window, on_prompts
@@ -114,10 +114,18 @@ def plain_forward(
 def observe(
     model: PreTrainedModel, feed: Feed, batch: TokenBatch, *, device: torch.device | str = "cpu"
 ) -> Observation:
-    """One pass of a model that is not wired yet, with every call of its modules and its attention."""
+    """One pass of a model that is not wired yet, with every call of its modules and its attention.
+
+    Raises ModelError for a model that does not run on what its kind is fed.
+    """
     recorder = Recorder(model)
-    with torch.inference_mode(), attached(model, recorder), recording(model, recorder):
-        recorder.seen.output = model(
-            **feed.arguments(batch, 1, device), **feed.switches(use_cache=False, output_attentions=True)
-        )
+    switches = feed.switches(use_cache=False, output_attentions=True)
+    try:
+        with torch.inference_mode(), attached(model, recorder), recording(model, recorder):
+            recorder.seen.output = model(**feed.arguments(batch, 1, device), **switches)
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ModelError(
+            f"{type(model).__name__} does not run on a short random input: {error}",
+            "It may need an input of a kind that the workbench does not make, or its config may not fit its code.",
+        ) from error
     return recorder.seen

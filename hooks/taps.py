@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from hooks import attention
 from hooks.observe import Recorder
-from hooks.ports import WHOLE, Port, View, hidden_of, output_of, with_hidden, with_output
+from hooks.ports import WHOLE, Port, View, hidden_of, named, output_of, with_hidden, with_output
 from hooks.projections import head_writes
 from hooks.schedule import Schedule
 from hooks.sites import Site
@@ -172,13 +172,15 @@ class Tap:
         present = schedule.worlds_before(layer)
         began_with = batch * (1 + schedule.joins.get(-1, 0))
 
-        def spread(value: Any) -> Any:
+        def spread(place: str, value: Any) -> Any:
             """What every block is given beside the hidden states, repeated for the rows that joined."""
-            if isinstance(value, Tensor) and value.ndim > 1 and value.shape[0] == began_with and began_with > 1:
+            # The length alone does not tell rows: as many heads, or positions, may come first in another tensor.
+            by_row = place in self._wiring.by_row and isinstance(value, Tensor)
+            if by_row and value.shape[0] == began_with and began_with > 1:
                 clean = value[:batch]
                 return clean.repeat(1 + present, *[1] * (value.ndim - 1))
             if isinstance(value, tuple):
-                return tuple(spread(item) for item in value)
+                return tuple(spread(f"{place}.{number}", item) for number, item in enumerate(value))
             return value
 
         def grow(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -186,8 +188,9 @@ class Tap:
             assert hidden is not None
             if joining := schedule.joins.get(layer, 0):
                 hidden = torch.cat([hidden, hidden[:batch].repeat(joining, *[1] * (hidden.ndim - 1))])
-            args, kwargs = with_hidden(tuple(map(spread, args)), {k: spread(v) for k, v in kwargs.items()}, hidden)
-            return args, kwargs
+            given = {place: spread(place, value) for place, value in named(args, kwargs)}
+            spread_args = tuple(given.pop(str(number)) for number in range(len(args)))
+            return with_hidden(spread_args, given, hidden)
 
         return grow
 

@@ -83,7 +83,8 @@ class StackWiring:
 class Wiring:
     """A model's stacks by name, the port of every site that has one, and the unembedding.
 
-    joins: whether further rows can join the batch at a later layer; decided by the proof.
+    joins: whether further rows can join the batch at a later layer; decided by the proof. by_row: places of what the
+    main stack's blocks are given, beside the stream, with an entry per row.
     """
 
     feed: Feed
@@ -92,6 +93,7 @@ class Wiring:
     unembed: str | None
     attention: Mapping[tuple[str, int], tuple[str, int, bool]] = field(default_factory=dict)
     joins: bool = True
+    by_row: frozenset[str] = frozenset()
 
     @property
     def main(self) -> StackWiring:
@@ -135,7 +137,7 @@ def wire(model: PreTrainedModel, feed: Feed, seen: Observation, rows: int) -> Wi
     for (path, blocks), name in zip(found, names, strict=True):
         others = [call for other, calls in found if other != path for call in calls]
         within = [call for call in seen.calls if any(call.path.startswith(f"{other.path}.") for other in others)]
-        stacks[name] = _wire_stack(model, seen, blueprint, name, path, blocks, rows, ports, within)
+        stacks[name] = _wire_stack(model, seen, blueprint, name, path, blocks, rows, ports, within, feed)
     unembed = unembedding(model, seen, getattr(seen.output, "logits", None))
     attention = {
         (roles.path, roles.call): (name, layer, cross)
@@ -145,7 +147,11 @@ def wire(model: PreTrainedModel, feed: Feed, seen: Observation, rows: int) -> Wi
         if roles is not None and roles.shared
     }
     shared = any(layer.call for stack in stacks.values() for layer in stack.layers)
-    return Wiring(feed, stacks, ports, unembed, attention, joins=len(stacks) == 1 and not shared)
+    calls = [seen.of(layer.block)[layer.call] for layer in stacks[MAIN].layers]
+    by_row = frozenset(place for call in calls for place, size in call.first_axes.items() if size == rows)
+    # One row does not show which tensors have an entry per row.
+    joins = len(stacks) == 1 and not shared and rows > 1
+    return Wiring(feed, stacks, ports, unembed, attention, joins, by_row)
 
 
 def _stacks(model: PreTrainedModel, seen: Observation, blueprint: Blueprint) -> list[tuple[str, list[Call]]]:
@@ -186,7 +192,7 @@ def _names(model: PreTrainedModel, paths: Sequence[str]) -> list[str]:
 
 def _wire_stack(
     model: PreTrainedModel, seen: Observation, blueprint: Blueprint, name: str, path: str, blocks: list[Call],
-    rows: int, ports: dict[Site, Port], earlier: list[Call],
+    rows: int, ports: dict[Site, Port], earlier: list[Call], feed: Feed,
 ) -> StackWiring:  # fmt: skip
     config = config_of(model, path)
     factors = _factors(config, blueprint.residual_factor)
@@ -208,7 +214,7 @@ def _wire_stack(
             ports[Site(site, None, name)] = port
     causal = bool(patterns) and all(float(p.triu(1).abs().max()) == 0 for p in patterns)
     if not patterns:
-        causal = not model.config.is_encoder_decoder or name == MAIN
+        causal = name == MAIN and feed.task in ("causal", "seq2seq")
     return StackWiring(name, path, tuple(layers), start, norm, causal)
 
 

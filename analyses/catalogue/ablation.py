@@ -8,7 +8,8 @@ Heads are replaced at z, before the output projection, so its bias stays: it bel
 parts together and also compares distributions and attention; `over` removes parts one at a time and maps the effect.
 With `site` a sweep over heads acts on their queries, keys, values or patterns instead; keys and values belong to
 key/value heads, which several query heads may share: their maps have one column per key/value head.
-A layer is the writes of its attention and its MLP; a position is these two writes at that one position.
+A layer is all that it writes to the residual stream, a position these writes at that one position. Layers that lack the
+part, such as the state-space layers of a hybrid, are left out of a sweep and named.
 
 Sources: Olsson et al. 2022, arXiv 2209.11895 (zero); Wang et al. 2022, arXiv 2211.00593 (mean); Chan et al. 2022
 (resample). Several prompts: the mean over prompts of per-prompt differences.
@@ -125,7 +126,10 @@ def _sweep(params: Params, bench: Bench) -> Findings:
         dim: tuple(dict.fromkeys(cell[axis] for cell in cells)) for axis, dim in enumerate(dims_of(over, params.site))
     }
     more = sharing_in_words(range(info.n_kv_heads), info) if "kv_head" in coords else ""
-    more += _left_out(bench.model, cells, there)
+    if not any(there):
+        whole = Part(Site("mlp_post" if over == "neuron" else params.site, layers[0]))
+        bench.model.require_writable([Zero(at=part) for parts in cells.values() for part in parts] or [Zero(at=whole)])
+    more += _left_out(cells, there)
     chosen = [parts for parts, kept in zip(cells.values(), there, strict=True) if kept]
     worlds: list[World] = [tuple(params.edit(part) for part in parts) for parts in chosen]
     metrics, say = _metrics(params, info), f"ablating {len(worlds)} parts one at a time"
@@ -153,10 +157,8 @@ def _removable(model: Instrumented, parts: tuple[Part, ...]) -> bool:
     return bool(parts) and all(part.site in model.writable for part in parts)
 
 
-def _left_out(model: Instrumented, cells: Mapping[tuple[int, ...], tuple[Part, ...]], there: list[bool]) -> str:
-    """Which layers a sweep leaves out, as the end of a sentence. Raises SiteMissing where that is all of them."""
-    if not any(there):
-        model.require_writable([Zero(at=part) for parts in cells.values() for part in parts])
+def _left_out(cells: Mapping[tuple[int, ...], tuple[Part, ...]], there: list[bool]) -> str:
+    """Which layers a sweep leaves out, as the end of a sentence."""
     missing = {cell[0]: parts for (cell, parts), kept in zip(cells.items(), there, strict=True) if not kept}
     if not missing:
         return ""

@@ -34,9 +34,10 @@ def test_every_site_of_the_vocabulary_stands_in_the_proof_with_a_dot_and_words(
     rows = {row["site"]: row for row in summary["sites"]}
     assert set(rows) == set(SITES)
     names = opened.locator("#model-proof .ag-pinned-left-cols-container [col-id=site]").all_text_contents()
-    assert sorted(names) == sorted(rows)
+    # Sites that are absent for the same reason share a line.
+    assert sorted(name for line in names for name in line.split(", ")) == sorted(rows)
     for name, row in rows.items():
-        index = names.index(name)
+        index = next(place for place, line in enumerate(names) if name in line.split(", "))
         cell = opened.locator(f"#model-proof .ag-center-cols-container [row-index='{index}'] [col-id=read]")
         expect(cell).to_have_text("proved" if row["readable"] else "absent")
         expect(cell).to_have_class(re.compile("wb-cell-ok" if row["readable"] else "wb-cell-idle"))

@@ -197,7 +197,7 @@ def call(plain: nn.Module, batch: Any, **options: bool) -> Any:
 
 
 def answers(output: Any, batch: Any) -> Tensor:
-    """[batch pos n] logits of a forward pass: of tokens, of classes, of pairs; a mean of hidden states without a head."""
+    """[batch pos n] logits of tokens, classes or pairs; the mean of the hidden states of a model without a head."""
     if "logits_per_text" in output:
         return output.logits_per_text.diagonal()[:, None, None]
     if "logits" in output:

@@ -90,7 +90,9 @@ def test_an_edit_changes_nothing_upstream_and_nothing_it_did_not_address_at_its_
     variant, batch, part = chosen
     model = opened(variant)[1]
     layer = -1 if part.site.layer is None else part.site.layer
-    own = [site for site in model.sites if site.layer is not None and site.layer < layer and site.stack == part.site.stack]
+    own = [
+        site for site in model.sites if site.layer is not None and site.layer < layer and site.stack == part.site.stack
+    ]
     before = [site for site in model.sites if site.stack != part.site.stack and part.site.stack == "decoder"]
     if part.site.name == "ln_final":
         own = [site for site in model.sites if site.stack == part.site.stack and site.layer is not None]
@@ -136,6 +138,16 @@ def test_worlds_packed_in_one_forward_equal_single_runs(name, picks, length):
     assert_close(packed[0], model.run(batch).logits, rtol=1e-5, atol=1e-5)
     for world, logits in zip(worlds, packed[1:], strict=True):
         assert_close(logits, model.run(batch, edits=world).logits, rtol=1e-4, atol=5e-5)
+
+
+def test_as_many_rows_as_heads_or_positions_are_not_mistaken_for_them(model, batch_of):
+    """A block is given tensors whose first axis is no batch: slopes by head, rotations by position."""
+    for rows in (4, 6):
+        batch = batch_of(*[6] * rows)
+        world = (Zero(at=Part(Site("resid_post", model.info.n_layers - 1), pos=0)),)
+        packed = model.run_worlds(batch, [world])
+        assert_close(packed[0], model.run(batch).logits, rtol=1e-5, atol=1e-5)
+        assert_close(packed[1], model.run(batch, edits=world).logits, rtol=1e-4, atol=5e-5)
 
 
 def test_worlds_with_several_edits_at_several_layers_equal_single_runs(model, batch_of):

@@ -49,7 +49,9 @@ def test_experts_are_in_exactly_the_layers_that_have_them(name):
 def test_weights_are_of_the_chosen_experts_only_and_as_many_as_the_config_says(name):
     layers, chosen, sums_to_one = MIXTURES[name]
     model = opened(name)[1]
-    run = model.run(random_batch(model, 7), CapturePlan.of(*sites_named(model, "router", "router_logits", "expert_post")))
+    run = model.run(
+        random_batch(model, 7), CapturePlan.of(*sites_named(model, "router", "router_logits", "expert_post"))
+    )
     for layer in layers:
         router, logits, post = (run[Site(kind, layer)] for kind in ("router", "router_logits", "expert_post"))
         assert router.shape == logits.shape == (1, 7, 4)

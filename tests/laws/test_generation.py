@@ -34,12 +34,16 @@ def continues(model):
     return True
 
 
-@pytest.fixture
-def model(model):
-    """A model that continues a text."""
-    if not continues(model):
-        pytest.skip("not a causal language model")
-    return model
+CAUSAL = [name for name, family in VARIANTS.items() if name not in family.classes]
+# One of each way to keep keys and values: whole, shared by heads, behind windows, with slopes, latent, of a mixer.
+KINDS = ["gpt2", "llama", "gemma2", "bloom", "falcon-multi-query", "deepseek-v3", "gpt-oss", "jamba"]
+of_each_kind = pytest.mark.parametrize("variant", KINDS)
+
+
+@pytest.fixture(params=CAUSAL)
+def variant(request):
+    """The models that continue a text."""
+    return request.param
 
 
 def everything(model):
@@ -86,6 +90,7 @@ def test_greedy_tokens_are_those_of_the_unhooked_model_one_prompt_at_a_time(plai
             assert choice.prob == pytest.approx(float(logits.softmax(-1).max()), rel=1e-4)
 
 
+@of_each_kind
 def test_c13_two_runs_are_identical(model, batch_of):
     batch, sampling = batch_of(5), Sampling(greedy=False, temperature=1.5, seed=3)
     first, second = (
@@ -109,6 +114,7 @@ class Counting(Intervention):
 SEEN: list[tuple[int, ...]] = []
 
 
+@of_each_kind
 def test_c13_an_edit_of_every_generated_token_acts_once_in_each_step_that_runs_one(model, batch_of):
     if not model.takes_cache:
         pytest.skip("keeps no key/value cache")
@@ -121,6 +127,7 @@ def test_c13_an_edit_of_every_generated_token_acts_once_in_each_step_that_runs_o
     assert (written[5:] == 0).all() and (written[:5] != 0).any(-1).all()
 
 
+@of_each_kind
 def test_c13_an_edit_without_a_position_acts_on_all_positions_of_each_step(model, batch_of):
     if not model.takes_cache:
         pytest.skip("keeps no key/value cache")
@@ -188,6 +195,7 @@ def test_positions_are_absolute_so_the_final_sequence_under_the_same_edits_gives
     assert_same(found.activations, model.run(sequence(model, found), everything(model), edits).activations, 1e-4)
 
 
+@of_each_kind
 def test_keys_behind_a_sliding_window_keep_their_columns_with_weight_zero(model, batch_of):
     windows = [layer for layer, window in enumerate(model.info.windows) if window is not None]
     if not windows or not model.takes_cache:
@@ -204,6 +212,7 @@ def test_keys_behind_a_sliding_window_keep_their_columns_with_weight_zero(model,
         assert (pattern.sum(-1) <= 1 + 1e-5).all() and (pattern.sum(-1) > 0).all()
 
 
+@of_each_kind
 def test_a_patch_of_the_prompt_copies_from_the_paired_prompt_and_goes_on(model, batch_of):
     clean, corrupt = batch_of(5, 4, seed=1), batch_of(5, 4, seed=2)
     source = {"corrupt": model.run(corrupt, CapturePlan.of("L1.resid_pre")).activations}
@@ -217,6 +226,7 @@ def test_a_patch_of_the_prompt_copies_from_the_paired_prompt_and_goes_on(model, 
             assert torch.equal(copied, source["corrupt"]["L1.resid_pre"][prompt, :4])
 
 
+@of_each_kind
 def test_a_mean_over_positions_stands_for_generated_tokens_too(model, batch_of):
     batch = batch_of(5, 4)
     source = {"clean": model.run(batch, CapturePlan.of("L1.resid_pre")).activations}
@@ -235,6 +245,7 @@ def test_a_mean_over_positions_stands_for_generated_tokens_too(model, batch_of):
         assert_close(continuation.activations["L1.resid_pre"][0, -1], expected, rtol=1e-5, atol=1e-6)
 
 
+@of_each_kind
 def test_a_patch_of_a_generated_token_is_refused_since_the_source_has_none(model, batch_of):
     batch = batch_of(5)
     source = {"corrupt": model.run(batch, CapturePlan.of("L1.resid_pre")).activations}
@@ -243,6 +254,7 @@ def test_a_patch_of_a_generated_token_is_refused_since_the_source_has_none(model
             generate(model, batch, steps=3, edits=[Patch(at=Part.parse(part))], sources=source, cache=model.takes_cache)
 
 
+@of_each_kind
 def test_what_cannot_be_generated_is_refused_before_anything_runs(model, batch_of):
     batch = batch_of(5)
     with pytest.raises(InputError, match="0 steps"):
@@ -256,6 +268,7 @@ def test_what_cannot_be_generated_is_refused_before_anything_runs(model, batch_o
             generate(model, batch, steps=model.info.n_ctx)
 
 
+@of_each_kind
 def test_a_token_that_ends_the_text_is_the_last_one_unless_told_otherwise(model, batch_of, monkeypatch):
     batch = batch_of(5)
     free = generate(model, batch, steps=STEPS, stop_at_end=False, cache=False)[0]
@@ -273,6 +286,7 @@ class Broken(Counting):
         raise RuntimeError("broken edit")
 
 
+@of_each_kind
 def test_c14_nothing_outlives_a_generation_that_is_cancelled_or_breaks(plain, model, batch_of):
     batch, before = batch_of(5), hook_counts(plain)
     logits = model.run(batch).logits

@@ -43,7 +43,7 @@ def test_logits_with_every_site_captured_equal_the_unhooked_models_bit_for_bit(p
 
 
 def test_c23_c25_streams_equal_plain_hooks_at_every_call_of_every_block(plain, model, batch_of):
-    """With the batch's axis, whether a block returns a tensor or a tuple; and the last one raw, before the final norm."""
+    """With the batch's axis, whether a block returns a tensor or a tuple; and the last one before the final norm."""
     batch = batch_of(7, 5)
     run = model.run(batch, CapturePlan.of(*sites_named(model, "resid_pre", "resid_post")))
     seen = plainly.streams(plain, batch)
@@ -52,6 +52,19 @@ def test_c23_c25_streams_equal_plain_hooks_at_every_call_of_every_block(plain, m
         assert given.shape == (2, batch.side(stack).ids.shape[1], model.info.stack(stack).d_model)
         assert torch.equal(run[Site("resid_pre", layer, stack)], given)
         assert torch.equal(run[Site("resid_post", layer, stack)], gave)
+
+
+def test_what_is_captured_has_the_axes_of_its_site_in_the_sizes_that_the_info_states(model, batch_of):
+    batch = batch_of(7, 5)
+    for site, value in model.run(batch, CapturePlan(sites=model.sites)).activations.items():
+        stack = model.info.stack(site.stack)
+        sizes = {axis: batch.side(stack_of(site, axis)).ids.shape[1] for axis in ("pos", "q_pos", "k_pos")}
+        if site.name == "logits":
+            assert value.shape == (2, 1 if batch.single else sizes["pos"], model.info.d_vocab)
+            continue
+        known = sizes | {"batch": 2}
+        expected = [known[axis] if axis in known else stack.size(axis, site.name) for axis in site.axes]
+        assert list(value.shape) == expected, site
 
 
 def test_patterns_equal_those_that_the_model_itself_returns(plain, model, batch_of):
@@ -86,7 +99,9 @@ def test_c09_nothing_that_is_captured_is_nan_and_more_padding_changes_no_real_ro
     before, after = patterns(model, little), patterns(model, much)
     for site in before:
         rows = little.side(site.stack).lengths[0]
-        entropies = [torch.special.entr(pattern[0, :, :rows]).sum(-1).mean(-1) for pattern in (before[site], after[site])]
+        entropies = [
+            torch.special.entr(pattern[0, :, :rows]).sum(-1).mean(-1) for pattern in (before[site], after[site])
+        ]
         assert_close(*entropies, rtol=0, atol=1e-5)
 
 
@@ -139,7 +154,9 @@ def test_c11_windows_are_those_of_the_config(name, windows):
 KERNELS_THAT_DIFFER = {"falcon-alibi"}
 
 
-def test_c10_a_model_with_a_fast_default_kernel_shows_its_patterns_and_keeps_its_logits(plain, model, variant, batch_of):
+def test_c10_a_model_with_a_fast_default_kernel_shows_its_patterns_and_keeps_its_logits(
+    plain, model, variant, batch_of
+):
     batch, sites = batch_of(6), sites_named(model, "pattern")
     with plainly.default_kernel(plain) as kernel:
         if kernel == "eager":

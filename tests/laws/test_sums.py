@@ -15,7 +15,15 @@ from hooks.sites import Site
 from tests.laws import plainly
 from tests.laws.conftest import VARIANTS, build, opened, random_batch, sites_named
 
-PARALLEL = {"cohere", "falcon-multi-query", "falcon-new-decoder", "gpt-neox-parallel", "gptj", "phi", "stablelm-parallel"}
+PARALLEL = {
+    "cohere",
+    "falcon-multi-query",
+    "falcon-new-decoder",
+    "gpt-neox-parallel",
+    "gptj",
+    "phi",
+    "stablelm-parallel",
+}
 SANDWICH = {"gemma2", "gemma3", "olmo2"}
 WRITES = ("attn_out", "mixer_out", "cross_attn_out", "mlp_out")
 
@@ -25,7 +33,9 @@ def captured(model, batch, *names):
 
 
 def layers(model):
-    return [(stack, layer) for stack in ("decoder", *model.info.stacks) for layer in range(model.info.stack(stack).n_layers)]
+    return [
+        (stack, layer) for stack in ("decoder", *model.info.stacks) for layer in range(model.info.stack(stack).n_layers)
+    ]
 
 
 def test_each_block_adds_exactly_what_its_sublayers_write_in_its_own_order(plain, model, variant, batch_of):
@@ -40,8 +50,8 @@ def test_each_block_adds_exactly_what_its_sublayers_write_in_its_own_order(plain
             orders = [sum(order[1:], start=order[0]) for order in permutations([stream, *written])]
             assert len(written) == 2 and any(torch.equal(order, after) for order in orders)
             continue
-        assert len(written) == (1 if variant in ("mamba", "falcon-h1") else 3 if stack == "decoder" and model.info.stacks
-                                and model.info.task == "seq2seq" else 2)  # fmt: skip
+        alone, crossed = variant in ("mamba", "falcon-h1"), model.info.task == "seq2seq" and stack == "decoder"
+        assert len(written) == (1 if alone else 3 if crossed else 2)
         for number, value in enumerate(written):
             stream = stream + value
             if norms is not None:
@@ -84,7 +94,9 @@ def test_c17_head_writes_and_the_bias_sum_to_the_projections_output(plain, model
     sites = sites_named(model, name)
     run = captured(model, batch, name)
     # Layers that share a block share its projection: its calls are theirs in order.
-    projections = {(site.stack, site.layer): plainly.projection(plain, site.stack, site.layer, cross=cross) for site in sites}
+    projections = {
+        (site.stack, site.layer): plainly.projection(plain, site.stack, site.layer, cross=cross) for site in sites
+    }
     seen = plainly.outputs(plain, batch, {id(module): module for module in projections.values()})
     for site in sites:
         module = projections[site.stack, site.layer]
@@ -200,7 +212,9 @@ def test_c21_caps_of_logits_and_scores_hold_where_they_bite():
 
 def test_c19_query_and_key_value_heads_are_counted_truly(plain, model, batch_of):
     config = plain.config.get_text_config(decoder=True)
-    n_kv = {"falcon-multi-query": 1, "falcon-new-decoder": 2}.get(model.name, getattr(config, "num_key_value_heads", None))
+    n_kv = {"falcon-multi-query": 1, "falcon-new-decoder": 2}.get(
+        model.name, getattr(config, "num_key_value_heads", None)
+    )
     if not sites_named(model, "z"):
         assert model.info.n_heads == 0
         return

@@ -34,6 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_CACHE", str(home / "cache"))
         patch.setenv("WORKBENCH_WORKSPACE", str(home / "workspace"))
+        patch.setenv("WORKBENCH_BUDGET", str(64 << 20))
         patch.setenv("HF_HUB_OFFLINE", "1")
 
         def command(model: str, analysis: str, params: Spec, clean: Spec, **others: Spec) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,10 @@ def test_check_shows_sizes_and_the_proof_of_every_site(run: Run, tiny_folder: Pa
     summary = run("check", tiny_folder, "--json").json
     assert summary["parity"]["exact"] and summary["parity"]["error"] == 0
     assert all(site["error"] is not None if site["readable"] else site["reason"] for site in summary["sites"])
-    assert all(f"\n{site['site']} " in shown.out for site in summary["sites"])
+    for site in summary["sites"]:
+        listed = re.search(rf"^{site['site']} +yes", shown.out, re.MULTILINE)
+        refused = re.search(rf"^absent: .*\b{site['site']}\b.*: {re.escape(site['reason'])}$", shown.out, re.MULTILINE)
+        assert (listed if site["readable"] else refused), site["site"]
 
 
 def test_check_fails_when_parity_fails(run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -333,6 +333,7 @@ def test_an_adapter_may_live_on_the_hub_at_a_revision_of_its_own(
         return str(lora if name == "owner/lora" else tiny_folder)
 
     monkeypatch.setattr("hooks.hub.snapshot_download", download)
+    monkeypatch.setattr("hooks.hub.model_info", lambda *_, **__: None)
     found = resolve("owner/base@v1+owner/lora@v2", settings)
     assert asked == [("owner/base", "v1"), ("owner/lora", "v2")]
     assert (found.folder, found.adapter) == (tiny_folder.resolve(), lora.resolve())
@@ -437,6 +438,7 @@ def test_what_the_hub_refuses_is_said_with_the_way_out(
         raise LocalEntryNotFoundError("not here") if local_files_only else error
 
     monkeypatch.setattr("hooks.hub.snapshot_download", download)
+    monkeypatch.setattr("hooks.hub.model_info", download)
     monkeypatch.setenv("HF_TOKEN", token)
     caught = refused("owner/model@v9", settings)
     assert words in caught.message and hint in caught.hint
@@ -452,6 +454,7 @@ def test_a_hub_name_is_fetched_with_its_revision_and_never_its_pickles(
         return str(tiny_folder)
 
     monkeypatch.setattr("hooks.hub.snapshot_download", download)
+    monkeypatch.setattr("hooks.hub.model_info", lambda *_, **__: None)
     found = resolve("owner/model@v2", settings)
     assert found.source == "hub owner/model@v2" and found.folder == tiny_folder.resolve()
     ((name, revision, patterns),) = asked

@@ -40,7 +40,8 @@ class Mosaic:
     """All heads as 8-bit tiles.
 
     tiles: [layer head side side], 255 stands for the weight `top`. joined: tokens per pixel along each side (1: every
-    cell has its own pixel). clipped: True where larger weights exist that are drawn as `top`.
+    cell has its own pixel). clipped: True where larger weights exist that are drawn as `top`. missing: layers without
+    this attention, and the reason.
     """
 
     tiles: np.ndarray
@@ -48,6 +49,8 @@ class Mosaic:
     joined: int
     top: float
     clipped: bool
+    missing: tuple[int, ...] = ()
+    reason: str = ""
 
     def note(self) -> str:
         """What a pixel stands for when tokens were joined, else an empty text."""
@@ -65,6 +68,8 @@ class Mosaic:
             "top": self.top,
             "clipped": self.clipped,
             "note": self.note(),
+            "missing": list(self.missing),
+            "reason": self.reason,
         }
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 4)
@@ -172,16 +177,24 @@ def axis_ticks(strings: tuple[str, ...], most: int = LABELS) -> tuple[list[int],
 
 
 def head_figure(
-    grid: Grid, strings: tuple[str, ...], theme: themes.ThemeName, scale: Scale, *, hide_first: bool = False
+    grid: Grid,
+    strings: tuple[str, ...],
+    theme: themes.ThemeName,
+    scale: Scale,
+    *,
+    hide_first: bool = False,
+    keys: tuple[str, ...] | None = None,
 ) -> go.Figure:
     """The map of one head: keys along x, queries downwards, a colour bar with its quantity.
+
+    strings: the tokens. keys: those of the keys, where they are another stack's: the encoder's in cross-attention.
 
     grid: dims (q_pos, k_pos); missing cells stay blank. Hover is drawn by the page from the same values, so that it can
     show full tokens as plain text. Hiding the first key covers its column and changes colours, never values.
     """
     values = np.where(grid.valid, grid.values, np.nan) if grid.valid is not None else grid.values
     low, high = colour_range(values, scale, hide_first=hide_first)
-    joined = max(1, math.ceil(len(strings) / LARGEST_MAP))
+    joined = 1 if keys is not None else max(1, math.ceil(len(strings) / LARGEST_MAP))
     ramp = themes.diverging(theme) if scale in SIGNED else themes.sequential(theme)
     heatmap = go.Heatmap(
         z=_mean_of_neighbours(values, joined) if scale == "scores" else join_tokens(values, joined),
@@ -195,22 +208,33 @@ def head_figure(
         colorbar=_bar(scale),
         hoverinfo="none",
     )
-    places, labels = axis_ticks(strings)
-    axis = _axis(places, labels)
-    ends = len(strings) - 0.5
-    turned = len(strings) > 6
+    (places, labels), (key_places, key_labels) = axis_ticks(strings), axis_ticks(keys or strings)
+    ends, key_ends = len(strings) - 0.5, len(keys or strings) - 0.5
+    turned = len(keys or strings) > 6
     angle = -90 if turned else 0
-    room = _room(strings, places)
+    room, below = _room(strings, places), _room(keys or strings, key_places)
+    names = ("key: attended to", "query: attends from")
+    names = names if keys is None else ("key: source token", "query: target token")
     layout = {
         "template": themes.template(theme),
         # Fixed, since measuring the labels in the browser costs plotly a second pass over the whole figure.
-        "margin": {"l": room + 32, "r": 72, "t": 28, "b": (room if turned else 16) + 32},
+        "margin": {"l": room + 32, "r": 72, "t": 28, "b": (below if turned else 16) + 32},
         "meta": {"joined": joined, "scale": scale, "low": low, "high": high},
         "shapes": [_cover(len(strings), theme)] if hide_first else [],
-        "xaxis": {**axis, "title": {"text": "key: attended to"}, "range": [-0.5, ends], "tickangle": angle},
-        "yaxis": {**axis, "title": {"text": "query: attends from"}, "range": [ends, -0.5], "scaleanchor": "x"},
+        "xaxis": {
+            **_axis(key_places, key_labels),
+            "title": {"text": names[0]},
+            "range": [-0.5, key_ends],
+            "tickangle": angle,
+        },
+        "yaxis": {
+            **_axis(places, labels),
+            "title": {"text": names[1]},
+            "range": [ends, -0.5],
+            **({"scaleanchor": "x"} if keys is None else {}),
+        },
     }
-    return go.Figure(heatmap, layout)
+    return go.Figure(heatmap, layout)  # fmt: skip
 
 
 def _room(strings: tuple[str, ...], places: list[int]) -> int:
@@ -264,8 +288,13 @@ def _cover(tokens: int, theme: themes.ThemeName) -> dict[str, object]:
     }
 
 
-def strongest(grid: Grid, strings: tuple[str, ...], n: int = 10, *, hide_first: bool = False) -> list[Cell]:
-    """The `n` largest cells that are not zero (largest in size for differences): the map in words."""
+def strongest(
+    grid: Grid, strings: tuple[str, ...], n: int = 10, *, hide_first: bool = False, keys: tuple[str, ...] | None = None
+) -> list[Cell]:
+    """The `n` largest cells that are not zero (largest in size for differences): the map in words.
+
+    keys: the tokens of the keys, where they are not those of the queries.
+    """
     valid = np.ones(grid.values.shape, dtype=bool) if grid.valid is None else grid.valid.copy()
     if hide_first:
         valid[:, 0] = False
@@ -273,7 +302,7 @@ def strongest(grid: Grid, strings: tuple[str, ...], n: int = 10, *, hide_first: 
     rows = shown.top(n, by="signed" if grid.baseline is None else "absolute")
     places = [(grid.coords["q_pos"].index(row["q_pos"]), grid.coords["k_pos"].index(row["k_pos"])) for row in rows]
     return [
-        Cell(q, k, strings[q], strings[k], float(row["value"]))
+        Cell(q, k, strings[q], (keys or strings)[k], float(row["value"]))
         for (q, k), row in zip(places, rows, strict=True)
         if row["value"] != 0.0
     ]

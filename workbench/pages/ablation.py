@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, no_update
@@ -14,6 +15,7 @@ from workbench.pages.base import Page
 from workbench.parts import ablation_layout, ablation_request, ablation_sweep, ablation_watch
 from workbench.parts.ablation_picker import picker, position_chips
 from workbench.parts.ablation_saving import saved_words
+from workbench.parts.ablation_scope import CROSS, scope_of
 from workbench.parts.empty import inline_problem
 
 if TYPE_CHECKING:
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
 
 def layout(workspace: Workspace, state: urls.State) -> Any:
     """The page for the model, prompt and tray of the address."""
-    info = ablation_watch.info_of(workspace, state)
+    summary = ablation_watch.summary_of(workspace, state)
     batch = workspace.tokens(state.model, state.inputs())
     chosen = ablation_request.selection_or_none(state)
-    return ablation_layout.page(state, _heading(state, info), chosen, info, batch)
+    return ablation_layout.page(state, _heading(state, summary["info"]), chosen, summary, batch)
 
 
 def _heading(state: urls.State, info: Mapping[str, Any]) -> Any:
@@ -79,10 +81,12 @@ def _follow(app: Dash, workspace: Workspace) -> None:
     )
     def follow(search: str) -> Any:
         state = urls.read(search)
-        info = ablation_watch.info_of(workspace, state)
-        chips = position_chips(workspace.tokens(state.model, state.inputs()), state.where)
+        summary = ablation_watch.summary_of(workspace, state)
+        info, scope = summary["info"], scope_of(summary, state)
+        batch = ablation_layout.side_of(workspace.tokens(state.model, state.inputs()), scope.name)
+        chips = position_chips(batch, state.where)
         note = ablation_layout.MEAN_NOTE if state.kind == "mean" else ""
-        drawn = picker(info, ablation_request.selection_or_none(state))
+        drawn = picker(scope.sizes, ablation_request.selection_or_none(state), scope)
         run = ablation_sweep.run_words(state.over, ablation_request.site_of(state))
         return _heading(state, info), drawn, chips, note, state.over != "neuron", run
 
@@ -121,6 +125,8 @@ def _change(app: Dash, workspace: Workspace) -> None:
         if not (isinstance(layer, int) and isinstance(unit, int)):
             return no_update, inline_problem(InputError("a neuron needs a layer and a number.", "Fill in both."))
         parts = ablation_request.parts_at("neuron", {"layer": layer, "unit": unit}, state.where)
+        if state.stack not in ("", CROSS):
+            parts = tuple(replace(part, site=replace(part.site, stack=state.stack)) for part in parts)
         return urls.change(search, edits=ablation_request.with_parts(state, parts)), None
 
 

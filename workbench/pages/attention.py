@@ -13,6 +13,8 @@ from workbench.parts import attention_data as data
 from workbench.parts import attention_layout, attention_routes
 from workbench.parts.attention_head import head_panel, sizes_of
 from workbench.parts.attention_overview import FIRST, saved, saves, watch
+from workbench.parts.empty import empty, sentence
+from workbench.parts.stack_switch import stack_switch
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -22,7 +24,11 @@ CONTROLS = ("score", "sort", "least", "hide-first", "flip", "tab", "average")
 
 def layout(workspace: Workspace, state: urls.State) -> Any:
     """The page for the model and prompt of the address."""
-    return attention_layout.page(state, sizes_of(workspace, state))
+    sizes, summary = sizes_of(workspace, state), workspace.summary(state.model) or {}
+    if not sizes.attends:
+        reason = f"{sentence(sizes.reason)}. The Model page lists what can be read instead."
+        return [stack_switch(summary, state.stack, "attn-stack"), empty("No layer has this attention", reason)]
+    return attention_layout.page(state, sizes, summary)
 
 
 def register(app: Dash, workspace: Workspace) -> None:

@@ -16,22 +16,33 @@ from workbench.figures.numbers import UNIT_WORDS, number
 from workbench.figures.table import is_signed
 from workbench.parts.ablation_cells import cells
 from workbench.parts.ablation_request import METRICS
+from workbench.parts.empty import sentence
 from workbench.parts.glossary import term
 from workbench.parts.panel import panel
 
+SORTS = {
+    "cross_pattern_shift": ("cross-attention", "cross"),
+    "encoder_pattern_shift": ("encoder’s attention", "encoder"),
+    "vision_pattern_shift": ("image tower’s attention", "vision"),
+}
+"""The sorts of attention besides the main stack's, in words, and where the Attention page shows them."""
 SHOWN_TOKENS = 12
 SHOWN_HEADS = 10
 
 
-def effect(result: Result, saving: Any, answers: Collection[int] = (), foils: Collection[int] = ()) -> list[Any]:
+def effect(
+    result: Result, saving: Any, answers: Collection[int] = (), foils: Collection[int] = (), noun: str = "Next token"
+) -> list[Any]:
     """The panels of a result of parts ablated together.
 
-    saving: the row that keeps it. answers, foils: token ids to mark in the distributions.
+    saving: the row that keeps it. answers, foils: ids to mark in the distributions. noun: what these are of.
     """
-    return [numbers(result, saving), distributions(result, answers, foils), shift(result.grid("pattern_shift"))]
+    compared = [distributions(result, answers, foils, noun)] if "prob_clean" in result.grids else []
+    shifts = [shift(grid) for name, grid in result.grids.items() if name.endswith("pattern_shift")]
+    return [numbers(result, saving, noun), *compared, *shifts]
 
 
-def numbers(result: Result, saving: Any) -> Any:
+def numbers(result: Result, saving: Any, noun: str = "Next token") -> Any:
     """The change of the metric in large type with its clean value, and the KL divergence."""
     metric = str(result.experiment.params["metric"])
     change, clean = result.grid("effect"), float(result.grid("metric_clean").values)
@@ -43,8 +54,9 @@ def numbers(result: Result, saving: Any) -> Any:
         html.Span([" → ablated ", html.Span(number(after), id="abl-after", className="wb-mono")]),
     ]
     tiles = [_tile(["Change in ", _metric_term(metric, name)], change, unit, lines, "abl-effect")]
-    if metric != "kl":
-        about = [html.Span("of the ablated from the clean next-token distribution")]
+    if metric != "kl" and "kl" in result.grids:
+        what = {"Next token": "next-token distribution", "Class": "distribution of classes"}.get(noun, "distribution")
+        about = [html.Span(f"of the ablated from the clean {what}")]
         tiles.append(_tile([term("KL divergence")], result.grid("kl"), "nats", about, "abl-kl"))
     return panel("What changed", html.Div(tiles, className="abl-tiles"), saving, edited=True, id="abl-numbers")
 
@@ -61,25 +73,27 @@ def _tile(title: list[Any], grid: Grid, unit: str, lines: list[Any], id: str) ->
     return html.Div([html.H3(title), large, html.P(lines, className="wb-muted")], className="abl-tile")
 
 
-def distributions(result: Result, answers: Collection[int], foils: Collection[int]) -> Any:
-    """The same next tokens clean and ablated, side by side, bars in one scale."""
+def distributions(result: Result, answers: Collection[int], foils: Collection[int], noun: str = "Next token") -> Any:
+    """The same tokens or classes clean and ablated, side by side, bars in one scale."""
     before, after = result.grid("prob_clean"), result.grid("prob_ablated")
     rows = token_rows(before, after, SHOWN_TOKENS)
     marks = {**dict.fromkeys(foils, "foil"), **dict.fromkeys(answers, "answer")}
-    left = _table([_row(row, row.before, row.before_width, marks) for row in rows], "Clean", "abl-clean-table")
+    left = _table([_row(row, row.before, row.before_width, marks) for row in rows], "Clean", "abl-clean-table", noun)
     right = _table(
-        [_row(row, row.after, row.after_width, marks, row.change) for row in rows], "Ablated", "abl-ablated-table"
+        [_row(row, row.after, row.after_width, marks, row.change) for row in rows], "Ablated", "abl-ablated-table", noun
     )
     total = len(before.coords["token"])
     cut = f" The {len(rows)} likeliest of {total}; the export has all." if total > len(rows) else ""
-    about = f"Probability of the next token at the answer position, bars in one scale.{cut}"
-    return panel("Next token", html.Div([left, right], className="abl-dists"), about=about, id="abl-distributions")
+    where = {"Next token": "the next token at the answer position", "Class": "each class"}.get(noun, "the token there")
+    about = f"Probability of {where}, bars in one scale.{cut}"
+    return panel(noun, html.Div([left, right], className="abl-dists"), about=about, id="abl-distributions")
 
 
-def _table(rows: list[Any], title: str, id: str) -> Any:
+def _table(rows: list[Any], title: str, id: str, noun: str) -> Any:
     edited = title == "Ablated"
     mark = [html.Span("edited", className="wb-edited-word")] if edited else []
-    heads = [html.Th("Token", scope="col"), html.Th("", **{"aria-hidden": "true"}), html.Th("Probability", scope="col")]
+    of = "Class" if noun == "Class" else "Token"
+    heads = [html.Th(of, scope="col"), html.Th("", **{"aria-hidden": "true"}), html.Th("Probability", scope="col")]
     heads += [html.Th("Change", scope="col")] if edited else []
     body = html.Table([html.Thead(html.Tr(heads)), html.Tbody(rows)], className="abl-table wb-number", id=id)
     return html.Section([html.H3([title, *mark]), body], className="abl-dist wb-edited" if edited else "abl-dist")
@@ -100,25 +114,26 @@ def _row(row: TokenRow, value: float, width: float, marks: dict[int, str], chang
 
 def shift(grid: Grid) -> Any:
     """How far the attention of every head moved; a cell opens that head's difference."""
-    moved = later(grid)
-    label = "How far the attention of each head moved: layers as rows, heads as columns"
+    moved, (of, where) = later(grid), SORTS.get(grid.name, ("attention", ""))
+    label = f"How far the {of} of each head moved: layers as rows, heads as columns"
     picture = cells(
-        "abl-shift",
+        "abl-shift" + (f"-{where}" if where else ""),
         cell_map(moved),
         label=label,
         name="head {layer}.{head}",
         action="open",
-        target="{layer}.{head}",
+        target="{layer}.{head}" + (f".{where}" if where else ""),
         say="Click a head to see its attention before and after.",
     )
     top = [row for row in strongest(grid, SHOWN_HEADS) if row["value"] > 0]
-    items = [html.Li(_opener(row)) for row in top] or [html.Li("No head moved.", className="wb-muted")]
+    items = [html.Li(_opener(row, where)) for row in top] or [html.Li("No head moved.", className="wb-muted")]
     words = html.Div([html.H3("Moved most"), html.Ol(items, className="abl-list")])
     about = "Half the summed absolute difference of each attention row, mean over queries: 0 unmoved, 1 all elsewhere."
     first = moved.coords["layer"][0]
     about += f" No attention moved before layer {first}." if first != grid.coords["layer"][0] else ""
     body = html.Div([picture, words], className="abl-map-and-list")
-    return panel("Attention of later heads", body, about=about, edited=True, id="abl-shift-panel")
+    place = {"id": "abl-shift-panel" + (f"-{where}" if where else "")}
+    return panel(f"{sentence(of)} of later heads", body, about=about, edited=True, **place)
 
 
 def later(grid: Grid) -> Grid:
@@ -126,15 +141,19 @@ def later(grid: Grid) -> Grid:
     moved = np.flatnonzero(grid.values.any(axis=1))
     first = int(moved[0]) if len(moved) else len(grid.values) - 1
     coords = {**grid.coords, "layer": tuple(grid.coords["layer"][first:])}
-    return replace(grid, values=grid.values[first:], coords=coords)
+    valid = None if grid.valid is None else grid.valid[first:]
+    return replace(grid, values=grid.values[first:], coords=coords, valid=valid)
 
 
-def _opener(row: dict[str, Any]) -> Any:
+def _opener(row: dict[str, Any], where: str) -> Any:
     name = f"head {row['layer']}.{row['head']}"
     value = number(row["value"])
     return html.Button(
         [html.Span(name, className="abl-item-name"), html.Span(value, className="abl-item-number wb-mono")],
         type="button",
         className="abl-item",
-        **{"data-abl-open": f"{row['layer']}.{row['head']}", "aria-label": f"{name}, {value}: open its attention"},
+        **{
+            "data-abl-open": f"{row['layer']}.{row['head']}{f'.{where}' if where else ''}",
+            "aria-label": f"{name}, {value}: open its attention",
+        },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -11,30 +11,34 @@ from dash import dcc, html
 from hooks.tokens import TokenBatch
 from workbench.parts import ablation_sweep
 from workbench.parts.ablation_picker import neuron_adder, picker, position_chips
-from workbench.parts.ablation_request import KINDS, METRICS, SITES, SWEEPS, Selection, site_of
+from workbench.parts.ablation_request import KINDS, SITES, Selection, metrics_of, site_of, sweeps_of
+from workbench.parts.ablation_scope import names_of, scope_of
 from workbench.parts.glossary import term
+from workbench.parts.kinds import Kind
 from workbench.parts.panel import page_head, panel
+from workbench.parts.stack_switch import stack_switch
 from workbench.urls import State
 
 STORES = ("abl-change", "abl-shown", "abl-swept", "abl-sink")
 MEAN_NOTE = "Mean: over the positions of this prompt, since one prompt has no other mean."
 
 
-def page(state: State, heading: Any, chosen: Selection, info: Mapping[str, Any], batch: TokenBatch) -> list[Any]:
-    """The whole page. heading: the experiment in words."""
+def page(state: State, heading: Any, chosen: Selection, summary: Mapping[str, Any], batch: TokenBatch) -> list[Any]:
+    """The whole page. heading: the experiment in words. summary: of the model. batch: what it is given."""
+    kind, info = Kind.of(summary), summary["info"]
     return [
         *(dcc.Store(id=name) for name in STORES),
         page_head("Ablate", html.Span(heading, id="abl-sentence")),
-        controls(state),
+        controls(state, kind),
         html.Div(
-            [parts_panel(state, chosen, info, batch), html.Div(id="abl-result", className="abl-result")],
+            [parts_panel(state, chosen, summary, batch), html.Div(id="abl-result", className="abl-result")],
             className="abl-work",
         ),
-        sweep_panel(state, info),
+        sweep_panel(state, info, names_of(summary)),
     ]
 
 
-def controls(state: State) -> Any:
+def controls(state: State, model: Kind) -> Any:
     """How parts are replaced and what is measured."""
     kind = html.Div(
         [
@@ -48,7 +52,7 @@ def controls(state: State) -> Any:
         id="abl-metric",
         label="Measure",
         value=state.metric,
-        data=[{"value": key, "label": word} for key, word in METRICS.items()],
+        data=[{"value": key, "label": word} for key, word in metrics_of(model).items()],
         allowDeselect=False,
         w=240,
     )
@@ -60,16 +64,19 @@ def _kind_terms() -> list[Any]:
     return [term("zero ablation", "zero"), " or ", term("mean ablation", "mean")]
 
 
-def parts_panel(state: State, chosen: Selection, info: Mapping[str, Any], batch: TokenBatch) -> Any:
-    """The picker with its positions and neurons."""
+def parts_panel(state: State, chosen: Selection, summary: Mapping[str, Any], batch: TokenBatch) -> Any:
+    """The picker with its positions and neurons, of the stack that the state names."""
+    scope = scope_of(summary, state)
     return panel(
         "Parts",
+        stack_switch(summary, scope.name, "abl-stack"),
         head_site(state),
-        html.Div(picker(info, chosen), id="abl-picker-place"),
+        html.Div(picker(scope.sizes, chosen, scope), id="abl-picker-place"),
         html.H3("Positions"),
-        html.Div(position_chips(batch, state.where), id="abl-chips-place"),
-        html.H3(["Neurons of an ", term("MLP")]),
-        neuron_adder(info),
+        html.Div(position_chips(side_of(batch, scope.name), state.where), id="abl-chips-place"),
+        html.Div(
+            [html.H3(["Neurons of an ", term("MLP")]), neuron_adder(scope.sizes)], hidden=not scope.sizes["d_mlp"]
+        ),
         html.P(id="abl-neuron-note", className="wb-error-slot"),
         id="abl-parts",
     )
@@ -87,13 +94,18 @@ def head_site(state: State) -> Any:
     return html.Div([html.Span(words, className="abl-label"), control], className="abl-site")
 
 
-def sweep_panel(state: State, info: Mapping[str, Any]) -> Any:
+def side_of(batch: TokenBatch, name: str) -> TokenBatch:
+    """The tokens whose positions a scope counts."""
+    return batch.sides.get(name, batch)
+
+
+def sweep_panel(state: State, info: Mapping[str, Any], scopes: Sequence[str] = ("",)) -> Any:
     """Which parts to sweep, the button, and the place of the map."""
     tools = [
         dmc.Select(
             id="abl-over",
             value=state.over,
-            data=[{"value": key, "label": words} for key, words in SWEEPS.items()],
+            data=[{"value": key, "label": words} for key, words in sweeps_of(info).items()],
             allowDeselect=False,
             w=196,
             **{"aria-label": "Parts to sweep"},
@@ -102,6 +114,7 @@ def sweep_panel(state: State, info: Mapping[str, Any]) -> Any:
         dmc.Button(ablation_sweep.run_words(state.over, site_of(state)), id={"type": "abl-sweep-start", "of": "panel"}),
     ]
     about = "Every part of one sort ablated alone: which of them does the answer need?"
+    about += " Sweeps go over the main stack." if len(scopes) > 1 else ""
     place = html.Div(id="abl-sweep", className="abl-sweep")
     return panel("Sweep", place, tools=tools, about=about, id="abl-sweep-panel")
 

@@ -11,15 +11,58 @@ from dash import html
 from hooks.tokens import TokenBatch
 from workbench.parts.ablation_cells import host, readout
 from workbench.parts.ablation_request import Selection, group_of, head_axis, name_template, template
+from workbench.parts.ablation_scope import Scope
 from workbench.parts.chips import chips_of
 
+PREFIXES = {"": "", "encoder": "encoder ", "cross": "cross-attention ", "vision": "image "}
 BLOCKS = {"attn": "attn", "mlp": "MLP", "layer": "layer"}
 HINT = "Click a part to ablate it; click again to take it out."
 
 
-def picker(info: Mapping[str, Any], chosen: Selection) -> html.Div:
-    """The grid of parts of a model: layers as rows; heads, attention, MLP and whole layer as columns."""
-    return html.Div([host("abl-picker", picker_spec(info, chosen)), readout(HINT)], className="abl-figure")
+def picker(info: Mapping[str, Any], chosen: Selection, scope: Scope | None = None) -> html.Div:
+    """The grid of parts of a stack: layers as rows; heads, attention, MLP and whole layer as columns.
+
+    scope: what can be edited; without it, every layer of the main stack has all parts.
+    """
+    spec = picker_spec(info, chosen) if scope is None else scoped_spec(scope, chosen)
+    return html.Div([host("abl-picker", spec), readout(HINT)], className="abl-figure")
+
+
+def scoped_spec(scope: Scope, chosen: Selection) -> dict[str, Any]:
+    """The same as `picker_spec` for the parts of a scope: a layer's cell is empty where it has no such part."""
+    axis = head_axis(chosen.site)
+    heads = list(range(int(scope.sizes["n_kv_heads" if axis == "kv_head" else "n_heads"])))
+    if not scope.there.get(scope.site(chosen.site)):
+        heads = []
+    layers, blocks = list(range(int(scope.sizes["n_layers"]))), scope.blocks
+    spec = picker_spec({**scope.sizes, "n_heads": len(heads), "n_kv_heads": len(heads)}, chosen)
+    targets = [
+        [scope.head_target(layer, head, chosen.site, chosen.where) for head in heads]
+        + [scope.targets(layer, block, chosen.where) for block in blocks]
+        for layer in layers
+    ]
+    group = int(scope.sizes["n_heads"]) // int(scope.sizes["n_kv_heads"] or 1)
+    names = [name_template("head", chosen.site, head, group) for head in heads] + [block_name(b) for b in blocks]
+    words = ", ".join(blocks.values())
+    word = "key/value head" if axis == "kv_head" else "head"
+    return {
+        **spec,
+        "cols": [str(head) for head in heads] + list(blocks.values()),
+        "colKeys": [heads + [0] * len(blocks)] * len(layers),
+        "target": "",
+        "targets": targets,
+        "name": [f"{PREFIXES[scope.name]}{name}" for name in names],
+        "gap": len(heads),
+        "label": f"Parts of the model: layers as rows; {word}s, {words} as columns",
+    }
+
+
+def block_name(block: str) -> str:
+    """What a cell beside the heads is called, with {layer} to be filled in."""
+    number = block.removeprefix("expert ")
+    if number != block:
+        return f"expert {number} of layer {{layer}}"
+    return "mixer {layer}" if block == "mixer" else name_template(block)
 
 
 def picker_spec(info: Mapping[str, Any], chosen: Selection) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hooks.errors import InputError, SpecError, WorkbenchError
 from hooks.interventions import Intervention, parse_intervention
 from hooks.reference import ModelRef
 from hooks.sites import Part, Site
+from workbench.parts.kinds import Kind
 from workbench.urls import State, edits_text
 
 KINDS = {"zero": "Zero", "mean": "Mean"}
@@ -25,6 +26,9 @@ METRICS = {
     "kl": "KL from the clean run",
     "loss": "Loss",
     "rank": "Rank of the answer",
+    "cross_entropy": "Cross-entropy of the answer",
+    "value": "Output",
+    "embedding_cosine": "Cosine with the clean embedding",
 }
 SWEEPS = {
     "head": "all heads",
@@ -75,6 +79,22 @@ class Selection:
     @property
     def kinds(self) -> frozenset[str]:
         return frozenset(edit.kind for edit in self.edits)
+
+
+def metrics_of(kind: Kind) -> dict[str, str]:
+    """The metrics that are defined on what a kind of model answers, by name, with their titles."""
+    offered = {name: title for name, title in METRICS.items() if MEASURES[name].of == kind.output}
+    if not kind.next_token:
+        return {name: title for name, title in offered.items() if not MEASURES[name].next_token}
+    return {name: title for name, title in offered.items() if name != "cross_entropy"}
+
+
+def sweeps_of(info: Mapping[str, Any]) -> dict[str, str]:
+    """The sweeps over parts that a model's main stack has."""
+    lacks = set() if info["n_heads"] else {"head", "attn"}
+    lacks |= set() if info["d_mlp"] else {"neuron"}
+    lacks |= set() if info["d_mlp"] or info.get("n_experts") else {"mlp"}
+    return {name: words for name, words in SWEEPS.items() if name not in lacks}
 
 
 def selection(state: State) -> Selection:

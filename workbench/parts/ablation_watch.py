@@ -18,6 +18,7 @@ from workbench.parts.ablation_effect import effect
 from workbench.parts.ablation_request import effect_experiment, group_of, selection, sweep_experiment
 from workbench.parts.ablation_saving import save_row
 from workbench.parts.empty import empty, problem, waiting
+from workbench.parts.kinds import Kind
 from workbench.requests import ExperimentRequest
 from workbench.urls import State
 
@@ -35,12 +36,17 @@ class Seen:
     job: str = ""
 
 
-def info_of(workspace: Workspace, state: State) -> Mapping[str, Any]:
-    """The sizes of the model of a state. Raises ModelError when it is not open any more."""
+def summary_of(workspace: Workspace, state: State) -> Mapping[str, Any]:
+    """The summary of the model of a state. Raises ModelError when it is not open any more."""
     summary = workspace.summary(state.model)
     if summary is None:
         raise ModelError(f"{state.model} is not open any more.", "Reload the page to open it again.")
-    info: Mapping[str, Any] = summary["info"]
+    return summary
+
+
+def info_of(workspace: Workspace, state: State) -> Mapping[str, Any]:
+    """The sizes of the model of a state. Raises ModelError when it is not open any more."""
+    info: Mapping[str, Any] = summary_of(workspace, state)["info"]
     return info
 
 
@@ -66,8 +72,10 @@ def watch_effect(workspace: Workspace, state: State, session: str, *, again: boo
         if result is not None:
             batch = workspace.tokens(state.model, state.inputs())
             answers = [ids[0] if ids else [] for ids in (batch.answers, batch.foils)]
-            saving = save_row("effect", experiment.id, "pattern_shift")
-            return Seen(f"done {experiment.id}", effect(result, saving, *answers))
+            grid = next((name for name in result.grids if name.endswith("pattern_shift")), "effect")
+            saving = save_row("effect", experiment.id, grid)
+            kind = Kind.of(summary_of(workspace, state))
+            return Seen(f"done {experiment.id}", effect(result, saving, *answers, noun=kind.noun))
         job = _asked(workspace, experiment, session, again)
     except WorkbenchError as error:
         return Seen(f"refused {error}", problem(error, prompt_button(error), id="abl-problem"))
@@ -135,6 +143,8 @@ def watch_sweep(workspace: Workspace, state: State, session: str) -> Seen:
     grid = result.grid("effect") if result is not None else partial or blank
     total = blank.values.size
     measured = total if grid.valid is None else int(grid.valid.sum())
+    # Layers without the part stay empty in a finished sweep.
+    total = measured if result is not None else total
     live = None if result is not None else job
     status = ablation_sweep.status(live, measured, total, session)
     content = ablation_sweep.sweep(grid, state, status, batch.strings[0], group_of(info))

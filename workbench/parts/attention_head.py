@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from analyses.grid import Grid
 from hooks.errors import WorkbenchError
+from hooks.tokens import TokenBatch
 from workbench import urls
 from workbench.figures import attention as figures
 from workbench.figures.attention import Cell
@@ -79,7 +80,7 @@ def head_panel(workspace: Workspace, state: State, theme: ThemeName, session: st
     try:
         sizes = sizes_of(workspace, state)
         sizes.check(state.layer, state.head)
-        requests = data.needed(state, state.layer)
+        requests = data.needed(state, state.layer, sizes)
         captures = [outcome(workspace, request) for request in requests]
         if None in captures:
             if (job := first_pending(workspace, requests, session)) is not None:
@@ -92,10 +93,18 @@ def head_panel(workspace: Workspace, state: State, theme: ThemeName, session: st
     sharing = sizes.sharing(state.head) if average == "none" else ""
     words = replace(words, title=title_of(state, sizes, average), sharing=sharing)
     if view.name == "positions":
-        place = (state.layer, state.head, batch.strings[0])
+        place = (state.layer, state.head, sides_of(batch, sizes)[0].strings[0])
         shown = attention_positions.beside(captures[0], *place, theme, state.hide_first)
         words = replace(words, meaning=f"{view.meaning} {grid.about}", beside=shown)
-    return _drawn(words, state, theme, grid, batch)
+    return _drawn(words, state, theme, grid, sides_of(batch, sizes))
+
+
+def sides_of(batch: TokenBatch, sizes: data.Sizes) -> tuple[TokenBatch, TokenBatch]:
+    """Whose positions the queries and the keys of this attention are."""
+    if sizes.stack == data.CROSS:
+        return batch, batch.side("encoder")
+    side = batch.sides.get(sizes.stack, batch)
+    return side, side
 
 
 def sizes_of(workspace: Workspace, state: State) -> data.Sizes:
@@ -103,7 +112,7 @@ def sizes_of(workspace: Workspace, state: State) -> data.Sizes:
     summary = workspace.summary(state.model)
     if summary is None:
         raise WorkbenchError(f"{state.model} is not open.", "Reload the page to open it.")
-    return data.Sizes.of(summary)
+    return data.Sizes.of(summary, state.stack)
 
 
 def title_of(state: State, sizes: data.Sizes, average: str) -> str:
@@ -115,16 +124,22 @@ def title_of(state: State, sizes: data.Sizes, average: str) -> str:
     return f"Layer {state.layer} · head {state.head}"
 
 
-def _drawn(words: HeadPanel, state: State, theme: ThemeName, grid: Grid, batch: Any) -> HeadPanel:
-    strings, scale = batch.strings[0], data.view_of(state).scale
+def _drawn(
+    words: HeadPanel, state: State, theme: ThemeName, grid: Grid, sides: tuple[TokenBatch, TokenBatch]
+) -> HeadPanel:
+    (strings, keys), scale = (side.strings[0] for side in sides), data.view_of(state).scale
     hide = state.hide_first and scale != "difference"
-    figure = figures.head_figure(grid, strings, theme, scale, hide_first=hide)
+    cross = sides[0] is not sides[1]
+    figure = figures.head_figure(grid, strings, theme, scale, hide_first=hide, keys=keys if cross else None)
     meta = figure.layout.meta
     facts = {
         "layer": state.layer,
         "head": state.head,
         "strings": list(strings),
-        "special": batch.special[0, : len(strings)].tolist(),
+        "special": sides[0].special[0, : len(strings)].tolist(),
+        "keys": list(keys) if cross else None,
+        "special_keys": sides[1].special[0, : len(keys)].tolist() if cross else None,
+        "grid": sides[1].grid,
         "scale": scale,
         "low": meta["low"],
         "high": meta["high"],
@@ -136,7 +151,7 @@ def _drawn(words: HeadPanel, state: State, theme: ThemeName, grid: Grid, batch: 
         notes.append(figures.reduced_note(len(strings), meta["joined"], scores=scale == "scores"))
     if hide:
         notes.append(f"First token hidden: colours run to {number(meta['high'])}; the numbers are unchanged.")
-    top = tuple(figures.strongest(grid, strings, 10, hide_first=hide))
+    top = tuple(figures.strongest(grid, strings, 10, hide_first=hide, keys=keys))
     return replace(words, figure=figure, facts=facts, note=" ".join(notes), top=top)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -12,7 +13,10 @@ from workbench.parts.attention_data import AVERAGES, VIEWS, Sizes, average_of, v
 from workbench.parts.glossary import term
 from workbench.parts.graph import graph
 from workbench.parts.icons import icon
+from workbench.parts.image_view import overlay
+from workbench.parts.kinds import Kind
 from workbench.parts.panel import page_head, panel
+from workbench.parts.stack_switch import stack_switch
 from workbench.urls import State
 
 SCORES: dict[str, tuple[str, str]] = {
@@ -28,6 +32,10 @@ SCORES: dict[str, tuple[str, str]] = {
     "first_token": ("First token", "Mean weight on the first token, where many heads rest, on repeated random tokens."),
     "entropy": ("Entropy", "Mean spread of a row in nats, on repeated random tokens; 0 when it looks at one token."),
 }
+UNSCORED = (
+    "Heads are scored on repeated random tokens, by models that read one text. This one reads something else: compare "
+    "its heads by their maps, or ablate them all."
+)
 SORTS = {"layer": "By layer", "score": "By score"}
 
 
@@ -36,8 +44,10 @@ def score_of(state: State) -> str:
     return state.score if state.score in SCORES else "induction"
 
 
-def page(state: State, sizes: Sizes) -> Any:
+def page(state: State, sizes: Sizes, summary: Mapping[str, Any]) -> Any:
     """The whole page for a model of these sizes. What it shows arrives by callbacks."""
+    kind = Kind.of(summary)
+    pictured = kind.grid is not None and sizes.stack == ("vision" if "vision" in summary["info"]["stacks"] else "")
     return html.Div(
         [
             page_head(
@@ -49,7 +59,11 @@ def page(state: State, sizes: Sizes) -> Any:
                 ],
                 html.Div(id="attn-status", className="attn-status", role="status"),
             ),
-            html.Div([_overview(state), _scores(state), _head(state)], className="attn-grid"),
+            stack_switch(summary, sizes.stack, "attn-stack"),
+            html.Div(
+                [_overview(state), _scores(state, sizes.scored), _head(state, kind if pictured else None)],
+                className="attn-grid",
+            ),
             html.Div(id="attn-tip", className="attn-tip", hidden=True, role="presentation"),
             html.Div(id="attn-live", className="attn-live", **{"aria-live": "polite"}),
             *(
@@ -113,10 +127,9 @@ def _colour_bar(id: str, quantity: str) -> Any:
     return html.Div([*ends, html.Span(quantity, className="attn-bar-name")], id=id, className="attn-bar")
 
 
-def _scores(state: State) -> Any:
+def _scores(state: State, scored: bool) -> Any:
     about = {name: text for name, (_, text) in SCORES.items()}
-    return panel(
-        "Head score",
+    controls = [
         dmc.Select(
             id="attn-score",
             value=score_of(state),
@@ -130,6 +143,11 @@ def _scores(state: State) -> Any:
         _threshold(state),
         html.Div(id="attn-score-wait", className="attn-wait"),
         html.Ol(id="attn-ranking", className="attn-ranking", **{"aria-label": "Heads with the highest score"}),
+    ]
+    return panel(
+        "Head score",
+        html.P(UNSCORED, className="attn-note") if not scored else None,
+        html.Div(controls, className="attn-scores", hidden=not scored),
         className="attn-scores",
         id="attn-scores",
     )
@@ -162,20 +180,14 @@ def _threshold(state: State) -> Any:
     return html.Div([html.Div(words, className="attn-row"), slider])
 
 
-def _head(state: State) -> Any:
+def _head(state: State, pictured: Kind | None) -> Any:
     return html.Section(
         [
             html.Div([html.H2(id="attn-title"), _buttons()], className="attn-head-head"),
             html.P(id="attn-sharing", className="attn-note"),
             html.Div([tabs(state), _averages(state)], className="attn-head-controls"),
             html.P(id="attn-meaning", className="attn-note"),
-            html.Div(
-                [
-                    html.Div(graph("attn-map", style={"height": "100%"}), id="attn-map-box", className="attn-map-box"),
-                    html.Div("Waiting for the patterns", id="attn-head-wait", className="attn-wait attn-head-wait"),
-                ],
-                className="attn-map-frame",
-            ),
+            html.Div([_map(), overlay(state, pictured) if pictured is not None else None], className="attn-map-row"),
             html.Div(id="attn-beside"),
             html.P(id="attn-map-note", className="attn-note"),
             html.P(id="attn-readout", className="attn-readout", **{"aria-live": "polite"}),
@@ -184,6 +196,13 @@ def _head(state: State) -> Any:
                 className="attn-text",
                 role="listbox",
                 **{"aria-label": "The prompt as tokens", "data-wb-letters": ""},
+            ),
+            html.Div(
+                id="attn-keys",
+                className="attn-text attn-keys",
+                hidden=True,
+                role="group",
+                **{"aria-label": "The source as tokens"},
             ),
             html.P(
                 "Hover or focus a token to see what it attends to; with Shift, what attends to it. Click keeps it.",
@@ -196,6 +215,17 @@ def _head(state: State) -> Any:
         ],
         className="wb-panel attn-head",
         id="attn-head",
+    )
+
+
+def _map() -> Any:
+    """The place of the map, and of what is said while it is not there."""
+    return html.Div(
+        [
+            html.Div(graph("attn-map", style={"height": "100%"}), id="attn-map-box", className="attn-map-box"),
+            html.Div("Waiting for the patterns", id="attn-head-wait", className="attn-wait attn-head-wait"),
+        ],
+        className="attn-map-frame",
     )
 
 

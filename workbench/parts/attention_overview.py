@@ -11,7 +11,7 @@ from analyses.result import Result
 from hooks.errors import WorkbenchError
 from workbench.figures.numbers import whole
 from workbench.parts import attention_data as data
-from workbench.parts.attention_head import sizes_of
+from workbench.parts.attention_head import sides_of, sizes_of
 from workbench.parts.attention_layout import SCORES
 from workbench.parts.attention_progress import first_pending, outcome, pending, refused, told, where_from
 from workbench.parts.attention_routes import mosaic_url
@@ -47,7 +47,8 @@ def watch(
     FIRST is the look of a page that was just opened: it does not stop at the failure of an earlier visit.
     """
     try:
-        job = pending(workspace, data.patterns_of(state), session, again=retry in ("overview", FIRST))
+        sizes = sizes_of(workspace, state)
+        job = pending(workspace, data.patterns_of(state, sizes), session, again=retry in ("overview", FIRST))
         if job is not None:
             status = html.Span(f"Capturing every head’s pattern with {state.model}") if job.state in ACTIVE else ""
             return Seen(status=status, overview_wait=told(job, "overview"), awaited=job.state in ACTIVE)
@@ -66,22 +67,29 @@ def watch(
 
 
 def _mosaic(workspace: Workspace, state: State, stored_before: bool) -> tuple[dict[str, Any], Any]:
-    stored = outcome(workspace, data.patterns_of(state))
     sizes = sizes_of(workspace, state)
-    tokens = workspace.tokens(state.model, data.prompt_of(state)).lengths[0]
+    stored = outcome(workspace, data.patterns_of(state, sizes))
+    queries, keys = sides_of(workspace.tokens(state.model, data.prompt_of(state)), sizes)
+    tokens = queries.lengths[0]
     facts = {
-        "url": mosaic_url(state, stored.key),
+        "url": mosaic_url(state, stored.key, sizes),
         "layers": sizes.layers,
         "heads": sizes.heads,
         "tokens": tokens,
+        "missing": [layer for layer in range(sizes.layers) if layer not in sizes.attends],
     }
-    job = workspace.job(data.patterns_of(state).id)
-    count = f"{whole(sizes.layers * sizes.heads)} heads in {sizes.layers} layers on {whole(tokens)} tokens"
+    job = workspace.job(data.patterns_of(state, sizes).id)
+    layers = len(sizes.attends)
+    source = f" and {whole(keys.lengths[0])} source tokens" if keys is not queries else ""
+    among = f"{layers} layer{'s' if layers != 1 else ''}"
+    count = f"{whole(layers * sizes.heads)} heads in {among} on {whole(tokens)} tokens{source}"
     return facts, where_from(count, stored_before or (job is not None and job.from_cache))
 
 
 def _scores(workspace: Workspace, state: State, session: str, again: bool) -> tuple[Any, Job | None]:
     """The score of every head by the score's name, and the job that is still making them."""
+    if not sizes_of(workspace, state).scored:
+        return {"failed": True}, None
     request = data.scores_of(state)
     job = pending(workspace, request, session, again=again)
     if job is None:
@@ -105,7 +113,8 @@ def _extra(workspace: Workspace, state: State, session: str, again: bool) -> Job
     if state.layer is None:
         return None
     try:
-        return first_pending(workspace, data.needed(state, state.layer), session, again=again)
+        needed = data.needed(state, state.layer, sizes_of(workspace, state))
+        return first_pending(workspace, needed, session, again=again)
     except WorkbenchError:
         return None
 

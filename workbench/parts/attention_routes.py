@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,27 +27,29 @@ if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
 ID = re.compile(r"[0-9a-f]{8,64}")
-SHARED = ("model", "prompt", "special", "plain")
+SHARED = ("model", "prompt", "special", "plain", "image", "target", "stack")
 """The fields of the address that decide what is captured for the overview."""
 
 
-def mosaic_url(state: State, version: str) -> str:
+def mosaic_url(state: State, version: str, sizes: data.Sizes = data.MAIN_STACK) -> str:
     """The address of the overview's tiles. version: changes with the capture, so that it may be kept for ever."""
     fields = {name: getattr(state, name) for name in SHARED}
     search = urls.write(State.model_validate(fields)) or "?"
-    return f"/data/mosaic/{data.patterns_of(state).id}{search}&version={version}"
+    return f"/data/mosaic/{data.patterns_of(state, sizes).id}{search}&version={version}"
 
 
 def mosaic_bytes(workspace: Workspace, state: State, capture_id: str, hide_first: bool) -> bytes:
     """Tiles of the clean patterns. Raises InputError for the id of something else, StoreError for nothing stored."""
-    wanted = data.patterns_of(state)
+    sizes = sizes_of(workspace, state)
+    wanted = data.patterns_of(state, sizes)
     if not ID.fullmatch(capture_id) or capture_id != wanted.id:
         raise InputError("this address names another capture than its prompt does.", "Reload the page.")
     stored = outcome(workspace, wanted)
     if stored is None:
         raise StoreError("these patterns are not stored any more.", "Reload the page to capture them again.")
-    layers = data.pattern_layers(stored, sizes_of(workspace, state).layers)
-    return mosaic(layers, hide_first=hide_first).encode()
+    drawn = mosaic(data.pattern_layers(stored, sizes), hide_first=hide_first)
+    missing = tuple(layer for layer in range(sizes.layers) if layer not in sizes.attends)
+    return replace(drawn, missing=missing, reason=sizes.reason if missing else "").encode()
 
 
 def head_bytes(workspace: Workspace, state: State) -> bytes:
@@ -55,7 +58,7 @@ def head_bytes(workspace: Workspace, state: State) -> bytes:
         raise InputError("this address names no head.", "Choose a map in the overview.")
     sizes = sizes_of(workspace, state)
     sizes.check(state.layer, state.head)
-    captures = [outcome(workspace, wanted) for wanted in data.needed(state, state.layer)]
+    captures = [outcome(workspace, wanted) for wanted in data.needed(state, state.layer, sizes)]
     if any(stored is None for stored in captures):
         raise StoreError("this capture is not stored any more.", "Reload the page to capture it again.")
     grid = data.head_grid(data.view_of(state), captures, sizes, state.layer, state.head, data.average_of(state))

@@ -28,6 +28,25 @@ def preview(state: urls.State, kind: Kind) -> Any:
     return html.Div([picture, lines], className="img-frame", style=frame_style(kind))
 
 
+def overlay(state: urls.State, kind: Kind) -> Any:
+    """The image under its patches, which `assets/attention_image.js` fills with the weights of one row of attention."""
+    picture = html.Img(src=image_url(state), alt="", className="img-picture", draggable="false")
+    cells = html.Div(id="attn-patches", className="img-cells", role="group", **{"aria-label": "Patches of the image"})
+    bar = [html.Span("0"), html.Div(id="attn-image-ramp", className="attn-bar-ramp"), html.Span(id="attn-image-high")]
+    words = "weight on each patch, from 0 to the largest of this row"
+    return html.Div(
+        [
+            html.P(id="attn-image-of", className="attn-note"),
+            html.Div([picture, cells], className="img-frame", style=frame_style(kind)),
+            html.Div(id="attn-prefix", className="img-prefix"),
+            html.Div([*bar, html.Span(words, className="attn-bar-name")], className="attn-bar"),
+            legend(kind),
+        ],
+        id="attn-image",
+        className="attn-image attn-image-square" if kind.pixels[-1] <= 3 * kind.pixels[-2] else "attn-image",
+    )
+
+
 def frame_style(kind: Kind) -> dict[str, Any]:
     """The frame's own variables: the image's shape, and how many patches lie along each side."""
     rows, columns = kind.grid or (1, 1)

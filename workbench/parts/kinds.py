@@ -35,6 +35,7 @@ class Kind:
     grid: tuple[int, int] | None = None
     prefix: int = 0
     pixels: tuple[int, ...] = ()
+    heads: int = 0
 
     @classmethod
     def of(cls, summary: Mapping[str, Any]) -> Kind:
@@ -51,6 +52,7 @@ class Kind:
             grid=info.grid,
             prefix=info.prefix,
             pixels=info.pixels or (),
+            heads=info.n_heads,
         )
 
     @property
@@ -144,6 +146,8 @@ def _answers(workspace: Workspace, state: State, kind: Kind) -> dict[str, Any]:
 
 def _metric(state: State, kind: Kind) -> dict[str, Any]:
     metric = METRICS.get(state.metric)
+    if not kind.heads and state.over == "head":
+        return {"over": "layer"} | _metric(state.model_copy(update={"over": "layer"}), kind)
     if metric is None or metric.of == kind.output:
         return {}
     return {"metric": next(name for output, name in DEFAULTS.items() if output == kind.output)}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from analyses.phrases import HEAD_SITES, query_heads_in_words
 from hooks.errors import WorkbenchError
 from hooks.interventions import Intervention
-from hooks.sites import Part
+from hooks.sites import MAIN, Part
 from workbench import urls
 from workbench.parts.icons import icon
 
@@ -61,9 +61,13 @@ def place(part: Part, group: int | None = None) -> str:
     group: query heads per key/value head, None where the model is not known.
     """
     site = part.site
-    words = [] if site.layer is None else [f"L{site.layer}"]
-    names = {"z": "", "mlp_out": "MLP", "attn_out": "attention", "mlp_post": "neurons", "resid_post": "layer"}
+    words = [] if site.stack == MAIN else [site.stack]
+    words += [] if site.layer is None else [f"L{site.layer}"]
+    names = {"z": "", "mlp_out": "MLP", "attn_out": "attention", "mlp_post": "neurons", "resid_post": "layer",
+             "mixer_out": "mixer", "cross_z": "cross-attention", "cross_attn_out": "cross-attention"}  # fmt: skip
     name = {**HEAD_SITES, **names}.get(site.name, site.name)
+    if part.expert is not None:
+        name = f"expert {part.expert}" if site.name == "router" else f"{site.name} of expert {part.expert}"
     if part.unit is not None:
         name = f"neuron {part.unit}" if site.name == "mlp_post" else f"{site.name} {part.unit}"
     if part.head is not None and site.kind.head_axis == "kv_head":
