@@ -90,7 +90,7 @@ def _of_attention(site: Site, wiring: Wiring, layer: LayerWiring) -> str:
     if site.name.endswith(("z", "head_out")):
         return "the output projection does not read z: something stands between them"
     if site.name in ("q", "k", "v", "cross_q", "cross_k", "cross_v"):
-        return "no projection gives this tensor whole: it is put together from parts (a latent, a shared rotation)"
+        return "no projection gives this tensor whole: it is put together from parts (a latent, a rotation, a bias)"
     return "no module shows this tensor"
 
 

@@ -13,7 +13,6 @@ from transformers.activations import ACT2FN
 from hooks.choose import in_any_order
 from hooks.evidence import Evidence, same_values
 from hooks.experts import written_by
-from hooks.projections import head_writes
 from hooks.sites import Site
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -90,13 +89,13 @@ def _projected(e: Evidence, site: Site) -> Pairs:
 
 
 def _read(e: Evidence, site: Site) -> Pairs:
-    """What a sublayer reads: its projections of it are the sites that follow; else what the observed pass gave it."""
+    """What a sublayer reads: the input of the projection that follows, where that reads it whole."""
     follower = "q" if site.name == "attn_in" else "mlp_pre"
     port = e.wiring.ports.get(e.beside(site, follower))
     given = e.call(e.wiring.ports[site]).given
-    if port is not None and given is not None and same_values(e.call(port).given, given):
-        return [(port.view.open(e.apply(port.module, e.at(site)), len(e.batch)), e.at(site, follower))]
-    return [] if given is None else [(e.at(site), given)]
+    projected = None if port is None else e.call(port).given
+    known = projected if given is not None and same_values(projected, given) else given
+    return [] if known is None else [(e.at(site), known.reshape(e.at(site).shape))]
 
 
 def _names(site: Site) -> str:
@@ -156,11 +155,10 @@ def _carried(e: Evidence, site: Site) -> Pairs:
 def _heads(e: Evidence, site: Site) -> Pairs:
     roles = e.wiring.attention_of(site)
     assert roles is not None and roles.o is not None
-    z = e.at(site, f"{_names(site)}z")
-    raw = e.apply(roles.o, z.flatten(-2))
     bias = getattr(e.module(roles.o), "bias", None)
-    total = head_writes(e.module(roles.o), z).sum(dim=2)
-    return [(total + bias if isinstance(bias, Tensor) else total, raw), (e.at(site).sum(dim=2), total)]
+    total, gave = e.at(site).sum(dim=2), e.call(e.wiring.ports[e.beside(site, f"{_names(site)}z")]).gave
+    total = total + bias if isinstance(bias, Tensor) else total
+    return [] if gave is None else [(total, gave.reshape(total.shape))]
 
 
 def _neurons(e: Evidence, site: Site) -> Pairs:
@@ -185,9 +183,12 @@ def _activations(config: Any) -> list[Callable[[Tensor], Tensor]]:
     return [ACT2FN[name] for name in dict.fromkeys((*named, *USUAL_ACTIVATIONS))]
 
 
-def _written(e: Evidence, site: Site) -> Pairs:
+def _mlp_post(e: Evidence, site: Site) -> Pairs:
+    """By the equation of the neurons; where their input is not seen, by what W_out makes of them."""
     mlp = e.layer(site).mlp
     assert mlp is not None
+    if e.has(site, "mlp_pre"):
+        return _neurons(e, site)
     raw, gave = e.apply(mlp.down, e.at(site)), e.call(e.wiring.ports[site]).gave
     return [] if gave is None else [(raw, gave.reshape(raw.shape))]
 
@@ -235,7 +236,7 @@ CHECKS: dict[str, Check] = {
     "embed": Check(EMBED, _embed),
     "pos_embed": Check(EMBED, _embed),
     "resid_pre": Check(UNHOOKED, _resid_pre, True),
-    "attn_in": Check("q projection of attn_in = q", _read),
+    "attn_in": Check("equals what the q projection reads", _read, True),
     "q": Check("q projection of what it reads = q", _projected),
     "k": Check("k projection of what it reads = k", _projected),
     "v": Check(MIXED, _mixed),
@@ -256,10 +257,10 @@ CHECKS: dict[str, Check] = {
     "cross_head_out": Check(HEADS, _heads),
     "cross_attn_out": Check(SUM, _block, True),
     "resid_mid": Check("resid_pre plus what attention writes = resid_mid", _resid_mid, True),
-    "mlp_in": Check("input projection of mlp_in = mlp_pre", _read),
+    "mlp_in": Check("equals what the MLP's first projection reads", _read, True),
     "mlp_pre": Check(NEURONS, _neurons),
     "mlp_up": Check(NEURONS, _neurons),
-    "mlp_post": Check("output projection of mlp_post = what it gives in the model", _written),
+    "mlp_post": Check(NEURONS, _mlp_post),
     "router_logits": Check("equals the router's scores", _router_logits, True),
     "router": Check(ROUTED, _routed),
     "expert_post": Check(ROUTED, _routed),

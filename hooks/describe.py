@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
 
+from hooks.attention import IMPLEMENTATION
 from hooks.feed import VISION, embedding_rows, image_batch
 from hooks.info import ModelInfo, Positions, StackInfo
 from hooks.loading import Loaded
@@ -18,6 +19,9 @@ from hooks.proof import Proof
 from hooks.sites import MAIN, SITES
 from hooks.tokens import TokenBatch
 from hooks.wiring import StackWiring, Wiring, config_of
+
+if TYPE_CHECKING:
+    from hooks.model import Instrumented
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "h5py", "dash", "plotly")
 
@@ -202,6 +206,28 @@ def _patches(model: PreTrainedModel, wiring: Wiring, seen: Observation) -> tuple
     block = seen.of(stack.layers[0].block)[0]
     width = 0 if block.given is None else block.given.shape[1]
     return (grid, width - grid[0] * grid[1]) if width >= grid[0] * grid[1] else (None, 0)
+
+
+def summary_of(model: Instrumented) -> dict[str, Any]:
+    """Sizes, proof and provenance of an opened model as plain JSON values."""
+    return {
+        "name": model.name,
+        "info": model.info.model_dump(mode="json"),
+        "parity": {
+            "exact": model.proof.exact,
+            "error": model.proof.parity,
+            "identity": model.proof.identity,
+            "reference": "the unhooked model with eager attention",
+        },
+        "sites": site_rows(model.proof),
+        "hash": model.hash,
+        "tokenizer_hash": model.tokenizer_hash,
+        "tokenizer": type(model.tokenizer).__name__ if model.tokenizer is not None else "none",
+        "source": model.source,
+        "attention": IMPLEMENTATION,
+        "versions": versions(),
+        "warnings": list(model.warnings),
+    }
 
 
 def site_rows(proof: Proof) -> list[dict[str, Any]]:

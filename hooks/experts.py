@@ -36,7 +36,7 @@ def workbench_experts(
         dense = tap.experts("router", self, dense.scatter(1, top_k_index, top_k_weights))
         top_k_weights = dense.gather(1, top_k_index)
     # Slot by slot, as eager goes through them: the order of rows can change how a product rounds.
-    hit = [(e, (top_k_index.T == e).nonzero(as_tuple=True)) for e in range(n_experts)]
+    hit = [(e, torch.eq(top_k_index.T, e).nonzero(as_tuple=True)) for e in range(n_experts)]
     places = [(expert, tokens, slots) for expert, (slots, tokens) in hit if len(tokens)]
     neurons = [_neurons(self, e, hidden_states[tokens]) for e, tokens, _ in places]
     if tap is not None and neurons:

@@ -8,7 +8,8 @@ prompt), of the similarity of each pair; a model without a head answers with the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
-from hooks.errors import ModelError
+from hooks.errors import InputError, ModelError
 from hooks.tokens import TokenBatch, pad
 
 Task = Literal["causal", "masked", "seq2seq", "classify", "token-classify", "image-classify", "pairs", "features"]
@@ -37,6 +38,7 @@ SUFFIXES: dict[str, Task] = {
 EVERYWHERE: tuple[Task, ...] = ("causal", "masked", "seq2seq", "token-classify")
 PROBE_LENGTHS = (6, 4)
 PROBE_SEED = 20
+NO_TOKEN = -1
 ENCODER = "encoder"
 VISION = "vision"
 
@@ -120,6 +122,28 @@ class Feed:
         repeat = hidden.shape[0] // len(batch)
         real = batch.mask.to(hidden.device)[:, :, None].repeat(repeat, 1, 1).to(hidden.dtype)
         return (hidden * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
+
+    @contextmanager
+    def many_rows(self, model: PreTrainedModel, batch: TokenBatch) -> Iterator[None]:
+        """While open, a classifier without a padding id takes several rows: none of their tokens is padding.
+
+        Raises InputError for prompts of unequal length, since it could not tell where the shorter ones end.
+        """
+        if not self._pools(model):
+            yield
+            return
+        if len(set(batch.lengths)) > 1:
+            raise InputError(
+                f"this classifier has no padding id, and the prompts have {min(batch.lengths)} to "
+                f"{max(batch.lengths)} tokens.",
+                "Give prompts of equal length.",
+            )
+        config = model.config.get_text_config()
+        config.pad_token_id = NO_TOKEN
+        try:
+            yield
+        finally:
+            config.pad_token_id = None
 
     def probe(self, model: PreTrainedModel, tokenizer: Any) -> TokenBatch:
         """Two seeded random prompts, of unequal length where the model takes text, so that padding is proved too."""

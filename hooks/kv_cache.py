@@ -11,9 +11,12 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from hooks.errors import ModelError
 
 
-def check_causal(model: PreTrainedModel) -> None:
-    """Raises ModelError for a model that does not continue a text from left to right."""
-    if model.config.is_encoder_decoder or not type(model).can_generate():
+def check_causal(model: PreTrainedModel, *, causal: bool) -> None:
+    """Raises ModelError for a model that does not continue a text from left to right.
+
+    causal: whether no query of it sees a later token; a class made for generation may be used in both directions.
+    """
+    if model.config.is_encoder_decoder or not type(model).can_generate() or not causal:
         raise ModelError(
             f"{type(model).__name__} does not continue a text token by token.",
             "Generation needs a causal language model.",

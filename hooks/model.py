@@ -14,7 +14,7 @@ from transformers import Cache, PreTrainedModel
 
 from hooks import attention, experts
 from hooks.activations import Activations
-from hooks.describe import describe, site_rows, sized, versions
+from hooks.describe import describe, sized, summary_of
 from hooks.errors import SiteMissing
 from hooks.feed import Feed
 from hooks.inputs import encode_inputs
@@ -150,7 +150,7 @@ class Instrumented:
 
     def require_causal(self) -> None:
         """Raises ModelError for a model that does not continue a text."""
-        check_causal(self._model)
+        check_causal(self._model, causal=self.info.causal)
 
     @cached_property
     def _joins(self) -> bool:
@@ -179,24 +179,7 @@ class Instrumented:
 
     def summary(self) -> dict[str, Any]:
         """Sizes, proof and provenance as plain JSON values: what the model page and `workbench check` show."""
-        return {
-            "name": self.name,
-            "info": self.info.model_dump(mode="json"),
-            "parity": {
-                "exact": self.proof.exact,
-                "error": self.proof.parity,
-                "identity": self.proof.identity,
-                "reference": "the unhooked model with eager attention",
-            },
-            "sites": site_rows(self.proof),
-            "hash": self.hash,
-            "tokenizer_hash": self.tokenizer_hash,
-            "tokenizer": type(self.tokenizer).__name__ if self.tokenizer is not None else "none",
-            "source": self.source,
-            "attention": attention.IMPLEMENTATION,
-            "versions": versions(),
-            "warnings": list(self.warnings),
-        }
+        return summary_of(self)
 
 
 def open_model(

@@ -1,15 +1,17 @@
 """Proof: each site is checked by algebra and against the unhooked model when a model opens.
 
-Four short passes: the unhooked model; one in which every module is watched (the parity of what is only read); and one
-forward and backward in which every site is read and written with its own value: the logits must stay as they were, and
-must be computed from every site that calls itself writable. A site that fails its check does not exist for this model, and the
-reason is shown. Errors are largest absolute deviations in the dtype and on the device in use.
+Three short passes: the unhooked model; one in which every module is watched (the parity of what is only read); and one
+in which every site is read and written with its own value: the logits must stay as they were, and must be computed from
+every site that calls itself writable, as the graph that autograd keeps of that pass shows. A site that fails its check
+does not exist for this model, and the reason is shown. Errors are largest absolute deviations in the dtype and on the
+device in use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pydantic import PrivateAttr
@@ -92,7 +94,7 @@ class Proof:
 
 
 class _Touched(Intervention):
-    """Writes a part's own value, plus a zero that the logits can be differentiated by."""
+    """Writes a part's own value, plus a zero that can be found again in the graph of the logits."""
 
     kind: str = "touched"
     _zero: Tensor | None = PrivateAttr(default=None)
@@ -209,12 +211,22 @@ def _unfaithful(
 
 
 def _inert(run: Run, touched: dict[Site, _Touched]) -> set[Site]:
-    """Sites that no logit is computed from. Where weights are zero a gradient is, too, but there is one."""
-    reached = {site: edit.zero for site, edit in touched.items() if edit.zero is not None}
-    if not reached:
-        return set()
-    grads = torch.autograd.grad(run.logits.float().sum(), list(reached.values()), allow_unused=True)
-    return set(touched) - {site for site, grad in zip(reached, grads, strict=True) if grad is not None}
+    """Sites that no logit is computed from: their zero is not among what the logits' graph leads back to."""
+    found: set[int] = set()
+    waiting = [run.logits.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and id(node) not in found:
+            found.add(id(node))
+            waiting += [parent for parent, _ in node.next_functions]
+    leaves = {site: edit.zero for site, edit in touched.items() if edit.zero is not None}
+    reached = {site for site, zero in leaves.items() if id(_accumulator(zero)) in found}
+    return set(touched) - reached
+
+
+def _accumulator(leaf: Tensor) -> Any:
+    """The node at which a leaf enters a graph; autograd keeps one per leaf while the graph lives."""
+    return leaf.view_as(leaf).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
 
 
 def _row(

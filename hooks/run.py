@@ -79,7 +79,7 @@ def forward(
     mode = torch.enable_grad() if grads else torch.inference_mode()
     switches = feed.switches(use_cache=bool(kept), output_attentions=wiring.returns_patterns(reads))
     try:
-        with mode, attached(model, tap), answers_at(unembed, logits_at):
+        with mode, attached(model, tap), answers_at(unembed, logits_at), feed.many_rows(model, batch):
             output: Any = model(**arguments, **kept, **switches)
     except torch.OutOfMemoryError as error:
         raise BudgetError(

@@ -42,7 +42,8 @@ def experiment(analysis, **params):
 
 def test_parity_is_exact_and_every_site_but_the_learned_positions_is_proved(opened):
     assert opened.proof.parity == 0.0 and opened.proof.identity == 0.0
-    of_other_models = {"mixer_out", "router_logits", "router", "expert_post"} | {s for s in SITES if s.startswith("cross_")}
+    of_other_models = {"mixer_out", "router_logits", "router", "expert_post"}
+    of_other_models |= {name for name in SITES if name.startswith("cross_")}
     assert opened.proof.names() == set(SITES) - {"pos_embed"} - of_other_models
     assert set(SITES) - opened.proof.names(writable=True) == {"pos_embed", "scores", "head_out", "logits"}
     info = opened.info

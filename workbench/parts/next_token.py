@@ -92,7 +92,7 @@ def capture_request(state: State) -> CaptureRequest:
 def experiment_request(state: State) -> ExperimentRequest:
     """The same numbers as a result: what *Save as result* submits."""
     params: dict[str, Any] = {"top_k": state.top_k, "temperature": state.temperature}
-    params["position"] = "last" if state.position is None else state.position
+    params["position"] = "answer" if state.position is None else state.position
     experiment = Experiment(
         model=ModelRef.model_validate(state.model),
         inputs={"clean": inputs_of(state)},
