@@ -72,7 +72,13 @@ def _only(answers: tuple[object, ...]) -> str | None:
     return f"id {answers[0].id}" if isinstance(answers[0], IdAnswer) else f"‘{answers[0]}’"
 
 
-HEAD_SITES = {"q": "queries", "k": "keys", "v": "values", "pattern": "pattern"}
+HEAD_SITES = {
+    "q": "queries",
+    "k": "keys",
+    "v": "values",
+    "pattern": "pattern",
+    "cross_pattern": "cross-attention pattern",
+}
 """What a head has at the sites other than its output, in words."""
 
 

@@ -118,8 +118,6 @@ window.wb = window.wb || {};
     const opened = model && model.model === state.model && model.state === "open";
     const route = { path, inputs, ended: ended || (opened && before ? before.ended : failed) };
     markNav(path);
-    /* The server found that the address does not fit the kind of the model, and says which one does. */
-    if (model && model.to !== undefined && model.from === search) window.setTimeout(wb.go, 0, path, model.to, false);
     if (before && JSON.stringify(before) === JSON.stringify(route)) return NO_UPDATE();
     if (before && JSON.stringify(before.inputs) !== JSON.stringify(inputs)) wb.close();
     if (!before || before.path !== path) {
@@ -156,6 +154,12 @@ window.wb = window.wb || {};
     id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
     try { window.sessionStorage.setItem("wb-session", id); } catch (error) { /* lasts for the page */ }
     return id;
+  };
+  /* The server found that the address does not fit the kind of the model, and says which one does. */
+  wb.adapt = function (model) {
+    const here = window.location;
+    if (model && model.to !== undefined && (model.from || "") === here.search) window.setTimeout(wb.go, 0, here.pathname, model.to, false);
+    return NO_UPDATE();
   };
   /* What belongs to one model and not to the next. */
   wb.fresh = { layer: null, head: null, token: null, position: null, where: null, stack: "", image: "", target: "" };

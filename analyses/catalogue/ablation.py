@@ -42,7 +42,7 @@ from hooks.interventions.zero import Zero
 from hooks.model import Instrumented
 from hooks.plan import CapturePlan
 from hooks.schedule import World
-from hooks.sites import Part, Site
+from hooks.sites import MAIN, Part, Site
 from hooks.spec import Spec
 
 VERBS = {"zero": "Zero", "mean": "Mean-ablate", "resample": "Resample"}
@@ -52,7 +52,8 @@ KL_ABOUT = "KL divergence of the ablated from the clean distribution"
 class Params(Spec):
     """kind: what replaces the part. over: sweep parts of one sort, one at a time. at: remove these parts together.
 
-    site: where a sweep over heads replaces them; `k` and `v` have one part per key/value head. at: part addresses, or
+    site: where a sweep over heads replaces them; `k` and `v` have one part per key/value head. stack: sweep another
+    stack than the main one, such as "encoder". at: part addresses, or
     interventions where parts are removed in different ways. layers: restrict a sweep.
     reference, mean_over: the input whose mean is taken, at each position apart ("prompts") or over all ("positions").
     source: the input that resampling copies from.
@@ -62,6 +63,7 @@ class Params(Spec):
     over: Over | None = None
     # Not written where it is the usual one: experiments keep the id they had before sites could be chosen.
     site: HeadSite = Field(default="z", exclude_if=lambda site: site == "z")
+    stack: str = Field(default=MAIN, exclude_if=lambda stack: stack == MAIN)
     at: tuple[Part | Intervention, ...] | None = None
     metric: MetricName = "logit_diff"
     layers: tuple[int, ...] | None = None
@@ -94,6 +96,8 @@ class Params(Spec):
             given["over"] = "head"
         if given.get("site", "z") != "z" and given.get("over") != "head":
             raise ValueError("site belongs to a sweep over heads; in at, write it in the part, such as L3.k[head=1]")
+        if given.get("stack", MAIN) != MAIN and given.get("over") is None:
+            raise ValueError("stack belongs to a sweep; in at, write it in the part, such as encoder.L0.z[head=1]")
         return given
 
     def edit(self, part: Part | Intervention) -> Intervention:
@@ -111,23 +115,27 @@ def compute(params: Params, bench: Bench) -> Findings:
 
 
 def _sweep(params: Params, bench: Bench) -> Findings:
-    info, batch, over = bench.model.info, bench.batch("clean"), params.over or "head"
-    layers = params.layers or tuple(range(info.n_layers))
+    info, over = bench.model.info, params.over or "head"
+    batch, sizes = bench.batch("clean").side(params.stack), info.stack(params.stack)
+    layers = params.layers or tuple(range(sizes.n_layers))
+    if over == "expert" and not sizes.n_experts:
+        raise SpecError("this model has no mixture of experts.", 'Sweep over "head" or "mlp".')
     if over == "neuron" and params.layers is None:
         raise SpecError(
-            f"a sweep over all {info.n_layers * info.d_mlp:,} neurons is too long.",
+            f"a sweep over all {sizes.n_layers * sizes.d_mlp:,} neurons is too long.",
             'Choose layers, such as "layers": [0].',
         )
     if over == "position" and len(set(batch.lengths)) > 1:
         raise SpecError("a sweep over positions needs prompts of equal length.", "Use one prompt, or equal lengths.")
-    cells = parts_of(over, info, layers, min(batch.lengths), params.site, writable=bench.model.writable)
+    writable, width = bench.model.writable, min(batch.lengths)
+    cells = parts_of(over, info, layers, width, params.site, stack=params.stack, writable=writable)
     there = [_removable(bench.model, parts) for parts in cells.values()]
     coords: dict[str, tuple[Coord, ...]] = {
         dim: tuple(dict.fromkeys(cell[axis] for cell in cells)) for axis, dim in enumerate(dims_of(over, params.site))
     }
-    more = sharing_in_words(range(info.n_kv_heads), info) if "kv_head" in coords else ""
+    more = sharing_in_words(range(sizes.n_kv_heads), sizes) if "kv_head" in coords else ""
     if not any(there):
-        whole = Part(Site("mlp_post" if over == "neuron" else params.site, layers[0]))
+        whole = Part(Site("mlp_post" if over == "neuron" else params.site, layers[0], params.stack))
         bench.model.require_writable([Zero(at=part) for parts in cells.values() for part in parts] or [Zero(at=whole)])
     more += _left_out(cells, there)
     chosen = [parts for parts, kept in zip(cells.values(), there, strict=True) if kept]
@@ -235,7 +243,8 @@ def _together(params: Params, bench: Bench) -> Findings:
 
 def _every_head(site: HeadSite) -> str:
     """What a sweep over heads replaces: "every head", "the keys of every key/value head" …"""
-    return "every head" if site == "z" else f"the {HEAD_SITES[site]} of every {head_in_words(Site(site, 0))}"
+    outputs = {"z": "every head", "cross_z": "every cross-attention head"}
+    return outputs[site] if site in outputs else f"the {HEAD_SITES[site]} of every {head_in_words(Site(site, 0))}"
 
 
 def sentence(params: Params, experiment: Experiment) -> str:
@@ -245,7 +254,8 @@ def sentence(params: Params, experiment: Experiment) -> str:
         names = {"mlp": "MLP", "attn": "attention block", "position": "layer at each position"}
         over = params.over or "head"
         each = _every_head(params.site) if over == "head" else f"every {names.get(over, over)}"
-        return f"{VERBS[params.kind]} {each}{layers}, one at a time, {measure}."
+        stack = "" if params.stack == MAIN else f" of the {params.stack}"
+        return f"{VERBS[params.kind]} {each}{stack}{layers}, one at a time, {measure}."
     by_kind: dict[str, list[str]] = {}
     for edit in (params.edit(item) for item in params.at):
         by_kind.setdefault("resample" if edit.kind == "patch" else edit.kind, []).append(part_in_words(edit.at))

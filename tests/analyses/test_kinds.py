@@ -19,7 +19,7 @@ from analyses.experiment import Experiment
 from analyses.metrics import METRICS, MetricName
 from analyses.phrases import metric_in_words
 from analyses.result import Result
-from hooks.errors import InputError, SiteMissing
+from hooks.errors import InputError, SiteMissing, SpecError
 from hooks.model import Instrumented, instrument
 from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
@@ -231,6 +231,19 @@ def test_parts_of_both_stacks_and_between_them_are_ablated(
     assert (result.grid("encoder_pattern_shift").values[1].max() > 0) == at.startswith("encoder")
 
 
+@pytest.mark.parametrize(("params", "at"), [
+    ({"over": "head", "stack": "encoder"}, "encoder.L{}.z[head={}]"),
+    ({"over": "head", "site": "cross_z"}, "L{}.cross_z[head={}]"),
+])  # fmt: skip
+def test_heads_of_the_encoder_and_of_cross_attention_are_swept_as_each_alone(params: dict[str, Any], at: str) -> None:
+    model, inputs = opened("t5")[1], texts(answers=choices(3, 40))
+    effect = result_of(model, "ablation", {**params, "metric": "logprob"}, inputs).grid("effect")
+    assert effect.dims == ("layer", "head") and effect.values.shape == (2, 4)
+    for layer, head in ((0, 1), (1, 3)):
+        alone = result_of(model, "ablation", {"at": [at.format(layer, head)], "metric": "logprob"}, inputs)
+        assert effect.values[layer, head] == pytest.approx(float(alone.grid("effect").values), abs=1e-5)
+
+
 def test_patterns_of_the_encoder_and_between_the_stacks_are_read_on_request() -> None:
     model = opened("t5")[1]
     assert result_of(model, "attention_patterns", {"stack": "encoder"}, texts()).grid("pattern").values.shape == (
@@ -256,6 +269,18 @@ def test_an_expert_is_ablated_at_the_router() -> None:
     chosen = model.run(batch, CapturePlan.of("L0.router"))["L0.router"]
     for expert, result in enumerate(results):
         assert (float(result.grid("effect").values) > 1e-6) == bool((chosen[..., expert] > 0).any())
+
+
+def test_experts_are_swept_with_a_column_for_each_and_layers_without_any_are_named() -> None:
+    model = opened("qwen2-moe")[1]
+    effect = result_of(model, "ablation", {"over": "expert", "metric": "kl"}, texts()).grid("effect")
+    assert effect.dims == ("layer", "expert") and effect.coords["expert"] == (0, 1, 2, 3)
+    assert effect.valid is not None and effect.valid.tolist() == [[False] * 4, [True] * 4]
+    assert "layer 0 has no router" in effect.about
+    alone = result_of(model, "ablation", {"at": ["L1.router[expert=2]"], "metric": "kl"}, texts()).grid("effect")
+    assert effect.values[1, 2] == pytest.approx(float(alone.values), abs=1e-6)
+    with pytest.raises(SpecError, match="no mixture of experts"):
+        result_of(opened("gpt2")[1], "ablation", {"over": "expert", "metric": "kl"}, texts())
 
 
 def test_layers_without_attention_are_left_out_of_a_sweep_over_heads_and_named() -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
+from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, T5Config, T5ForConditionalGeneration
 
 from hooks.errors import ModelError
 from hooks.kv_cache import check_causal
@@ -86,4 +86,10 @@ def test_a_probability_of_zero_adds_nothing_to_the_entropy():
 def test_a_model_that_does_not_continue_a_text_is_refused_by_name(build):
     model = build()
     with pytest.raises(ModelError, match=type(model).__name__):
-        check_causal(model)
+        check_causal(model, causal=True)
+
+
+def test_a_class_made_for_generation_that_looks_both_ways_is_refused():
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    with pytest.raises(ModelError, match="does not continue a text"):
+        check_causal(BertLMHeadModel(config), causal=False)

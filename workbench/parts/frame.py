@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
 TICK = 400
-STORES = ("session", "theme", "job-events", "route", "model-state", "edits", "cancelled", "retry")
+STORES = ("session", "theme", "job-events", "route", "model-state", "edits", "cancelled", "retry", "adapted")
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,9 @@ def _clientside(app: Dash) -> None:
         Input("model-state", "data"),
         Input("session", "data"),
         State("route", "data"),
+    )
+    app.clientside_callback(
+        "function(model) { return window.wb.adapt(model); }", Output("adapted", "data"), Input("model-state", "data")
     )
     app.clientside_callback(
         "function(search, before) { return window.wb.editsChanged(search, before); }",
