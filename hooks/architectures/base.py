@@ -8,6 +8,22 @@ from typing import Any
 
 from hooks.conventions import CONVENTIONS, Blueprint
 
+TOWER: Mapping[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+SMALL: Mapping[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 64,
+    "max_position_embeddings": 64,
+}
+GROUPED: Mapping[str, Any] = {**SMALL, "num_key_value_heads": 2, "intermediate_size": 48}
+"""Sizes that many families name alike: of a tower, of a model of text, of one with grouped queries."""
+
 
 @dataclass(frozen=True)
 class Architecture:

@@ -1,30 +1,20 @@
 """CLIP: a tower of text and a tower of images."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import TOWER, Architecture
 
 ARCHITECTURE = Architecture(
     family="clip",
     tiny={
         "clip": {
             "text_config": {
-                "hidden_size": 32,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "intermediate_size": 48,
+                **TOWER,
                 "vocab_size": 64,
                 "max_position_embeddings": 16,
                 "bos_token_id": 0,
                 "eos_token_id": 1,
                 "pad_token_id": 1,
             },
-            "vision_config": {
-                "hidden_size": 32,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "intermediate_size": 48,
-                "image_size": 8,
-                "patch_size": 4,
-            },
+            "vision_config": {**TOWER, "image_size": 8, "patch_size": 4},
             "projection_dim": 16,
         }
     },

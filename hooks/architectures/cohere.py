@@ -1,19 +1,8 @@
 """Cohere: parallel blocks, LayerNorm without bias, scaled logits."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import GROUPED, Architecture
 
 ARCHITECTURE = Architecture(
     family="cohere",
-    tiny={
-        "cohere": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
-            "logit_scale": 0.25,
-        }
-    },
+    tiny={"cohere": {**GROUPED, "logit_scale": 0.25}},
 )

@@ -1,16 +1,12 @@
 """DeBERTa-v2: disentangled attention to content and relative position, in its own code."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import SMALL, Architecture
 
 ARCHITECTURE = Architecture(
     family="deberta-v2",
     tiny={
         "deberta-v2": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
+            **SMALL,
             "intermediate_size": 48,
             "relative_attention": True,
             "max_relative_positions": 8,

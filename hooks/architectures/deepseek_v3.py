@@ -1,16 +1,12 @@
 """DeepSeek-V3: latent attention, a dense first layer, then routed and shared experts."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import SMALL, Architecture
 
 ARCHITECTURE = Architecture(
     family="deepseek_v3",
     tiny={
         "deepseek-v3": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
+            **SMALL,
             "num_key_value_heads": 4,
             "intermediate_size": 48,
             "moe_intermediate_size": 24,

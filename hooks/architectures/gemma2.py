@@ -1,20 +1,8 @@
 """Gemma 2: sandwich norms, soft-capped scores and logits, every other layer local."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import GROUPED, Architecture
 
 ARCHITECTURE = Architecture(
     family="gemma2",
-    tiny={
-        "gemma2": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
-            "head_dim": 8,
-            "sliding_window": 3,
-        },
-    },
+    tiny={"gemma2": {**GROUPED, "head_dim": 8, "sliding_window": 3}},
 )

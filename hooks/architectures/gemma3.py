@@ -1,21 +1,15 @@
 """Gemma 3 (text): sandwich norms, query-key norms, five local layers to one global."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import GROUPED, Architecture
 
 ARCHITECTURE = Architecture(
     family="gemma3_text",
     tiny={
         "gemma3": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
+            **GROUPED,
             "head_dim": 8,
             "sliding_window": 3,
             "layer_types": ["sliding_attention", "full_attention"],
-        },
+        }
     },
 )

@@ -1,27 +1,8 @@
 """Llama: rotary positions, RMSNorm, gated MLP, grouped queries."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import GROUPED, SMALL, Architecture
 
 ARCHITECTURE = Architecture(
     family="llama",
-    tiny={
-        "llama": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
-        },
-        "llama-multi-query": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 1,
-            "intermediate_size": 48,
-        },
-    },
+    tiny={"llama": GROUPED, "llama-multi-query": {**SMALL, "num_key_value_heads": 1, "intermediate_size": 48}},
 )

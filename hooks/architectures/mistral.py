@@ -1,19 +1,8 @@
 """Mistral: a sliding window in every layer."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import GROUPED, Architecture
 
 ARCHITECTURE = Architecture(
     family="mistral",
-    tiny={
-        "mistral": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
-            "sliding_window": 3,
-        },
-    },
+    tiny={"mistral": {**GROUPED, "sliding_window": 3}},
 )

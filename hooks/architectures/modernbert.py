@@ -1,16 +1,12 @@
 """ModernBERT: rotary, pre-norm, fused projections, local layers between global ones."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import SMALL, Architecture
 
 ARCHITECTURE = Architecture(
     family="modernbert",
     tiny={
         "modernbert": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
+            **SMALL,
             "intermediate_size": 48,
             "local_attention": 4,
             "global_attn_every_n_layers": 2,

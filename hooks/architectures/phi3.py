@@ -1,18 +1,8 @@
 """Phi 3: fused projections of q, k, v and of gate and up."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import GROUPED, Architecture
 
 ARCHITECTURE = Architecture(
     family="phi3",
-    tiny={
-        "phi3": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
-        }
-    },
+    tiny={"phi3": GROUPED},
 )

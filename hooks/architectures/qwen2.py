@@ -1,18 +1,8 @@
 """Qwen2: Llama with biases on q, k and v."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import GROUPED, Architecture
 
 ARCHITECTURE = Architecture(
     family="qwen2",
-    tiny={
-        "qwen2": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
-        },
-    },
+    tiny={"qwen2": GROUPED},
 )

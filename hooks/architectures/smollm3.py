@@ -1,19 +1,8 @@
 """SmolLM3: some layers without rotation."""
 
-from hooks.architectures.base import Architecture
+from hooks.architectures.base import GROUPED, Architecture
 
 ARCHITECTURE = Architecture(
     family="smollm3",
-    tiny={
-        "smollm3": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "vocab_size": 64,
-            "max_position_embeddings": 64,
-            "num_key_value_heads": 2,
-            "intermediate_size": 48,
-            "no_rope_layers": [1, 0],
-        }
-    },
+    tiny={"smollm3": {**GROUPED, "no_rope_layers": [1, 0]}},
 )

@@ -306,7 +306,7 @@ def test_metrics_and_sweeps_are_those_of_the_kind(opened: Workspace) -> None:
         ("bert-features", ["after each addition", "both directions", "no head"]),
         ("t5", ["Cross-attention reads the encoder’s output"]),
         ("mixtral", ["A router chooses among 4 experts"]),
-        ("jamba", ["Layers 0 have a state-space", "Layers 1 have attention"]),
+        ("jamba", ["Layer 0 has a state-space", "Layer 1 has attention"]),
         ("vit", ["one logit per class and image"]),
         ("clip", ["similarity of a text and an image"]),
     ],

@@ -60,7 +60,7 @@ def _patches(sheet: Sheet, info: Mapping[str, Any], bottom: float) -> float:
     (rows, columns), prefix = info["grid"], info.get("prefix", 0)
     side = min(12.0, GRID_WIDTH / columns, GRID_HEIGHT / rows)
     gap = 2.0 if side > 4 else 0.5
-    top, left = bottom - rows * side, STREAM + 44
+    top, left = float(bottom - rows * side), STREAM + 44
     for number in range(prefix):
         sheet.rect(STREAM - 6, bottom - (number + 1) * 14, 12, 12, fill="accent", radius=2)
     if prefix:

@@ -60,8 +60,9 @@ def _block(block: Block, info: Mapping[str, Any]) -> str:
         "experts": "a mixture of experts",
         "mlp": "an MLP",
     }
-    which = "Every layer" if len(block.layers) == info["n_layers"] else f"Layers {runs(block.layers)}"
-    verb = "has" if which == "Every layer" else "have"
+    several = 1 < len(block.layers) < info["n_layers"]
+    which = "Every layer" if len(block.layers) == info["n_layers"] else f"Layer{'s' * several} {runs(block.layers)}"
+    verb = "have" if several else "has"
     words = [names[part] for part in block.parts] or ["no part that was found"]
     return f"{which} {verb} {' and '.join(words)}."
 

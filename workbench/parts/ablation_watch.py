@@ -71,11 +71,11 @@ def watch_effect(workspace: Workspace, state: State, session: str, *, again: boo
         result = workspace.result(experiment.id)
         if result is not None:
             batch = workspace.tokens(state.model, state.inputs())
-            answers = [ids[0] if ids else [] for ids in (batch.answers, batch.foils)]
+            answers, foils = (ids[0] if ids else () for ids in (batch.answers, batch.foils))
             grid = next((name for name in result.grids if name.endswith("pattern_shift")), "effect")
             saving = save_row("effect", experiment.id, grid)
             kind = Kind.of(summary_of(workspace, state))
-            return Seen(f"done {experiment.id}", effect(result, saving, *answers, noun=kind.noun))
+            return Seen(f"done {experiment.id}", effect(result, saving, answers, foils, kind.noun))
         job = _asked(workspace, experiment, session, again)
     except WorkbenchError as error:
         return Seen(f"refused {error}", problem(error, prompt_button(error), id="abl-problem"))

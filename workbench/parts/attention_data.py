@@ -117,9 +117,9 @@ class Sizes:
         there = None if row is None or (row["readable"] and row["layers"] is None) else tuple(row["layers"] or ())
         shown = CROSS if cross else "" if name == MAIN else name
         reason = "" if row is None else row["reason"].partition("; read-only")[0]
-        counts = (int(sizes[key]) for key in ("n_layers", "n_heads", "n_kv_heads"))
+        layers, heads, kv_heads = (int(sizes[key]) for key in ("n_layers", "n_heads", "n_kv_heads"))
         scored = not info.get("stacks") and info.get("pixels") is None
-        return cls(*counts, shown, there, reason.rpartition("elsewhere: ")[2], scored)
+        return cls(layers, heads, kv_heads, shown, there, reason.rpartition("elsewhere: ")[2], scored)
 
     @property
     def attends(self) -> tuple[int, ...]:
