@@ -70,7 +70,7 @@ class PromptSet(Spec):
     foils: tuple[Answer, ...] = ()
     # Not written where there are none: experiments keep the id they had before labels could be given.
     labels: tuple[tuple[int | float | None, ...], ...] = Field(default=(), exclude_if=lambda labels: not labels)
-    targets: tuple[str | IdsPrompt, ...] = ()
+    targets: tuple[str | IdsPrompt, ...] = Field(default=(), exclude_if=lambda targets: not targets)
     positions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     special: Special = "model"
     plain_text: bool = False

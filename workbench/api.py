@@ -33,6 +33,7 @@ from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
 from hooks.reference import Dtype, ModelRef
 from hooks.tokens import TokenBatch, encode
+from workbench.examples import example_of
 from workbench.export import Export, export
 from workbench.models import DEFAULT, open_named, resolve
 from workbench.replay import Replay, compare
@@ -62,15 +63,6 @@ __all__ = [
     "save_result",
     "tokens",
 ]
-
-WORKED_EXAMPLE = {
-    "clean": PromptSet(
-        prompts=("When Mary and John went to the store, John gave a drink to",), answers=(" Mary",), foils=(" John",)
-    ),
-    "corrupt": PromptSet(prompts=("When Mary and John went to the store, Mary gave a drink to",)),
-}
-"""Prompts of the indirect-object task (Wang et al. 2022, arXiv 2211.00593): who is given the drink?"""
-
 
 def open_model(
     model: ModelRef | str | nn.Module,
@@ -122,10 +114,7 @@ def run(
 
 def example(analysis: str, *, model: ModelRef | str = DEFAULT) -> Experiment:
     """A complete experiment for one analysis, ready to run or to change. Raises SpecError."""
-    known = analysis_named(analysis)
-    inputs = {name: WORKED_EXAMPLE[name] for name in known.inputs}
-    ref = ModelRef.model_validate(model)
-    return normalised(Experiment(model=ref, inputs=inputs, analysis=analysis, params=dict(known.example)))
+    return example_of(analysis_named(analysis), ModelRef.model_validate(model), Settings.load())
 
 
 def save_result(result: Result, folder: Path | str) -> None:
