@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedModel
@@ -19,9 +19,6 @@ from hooks.proof import Proof
 from hooks.sites import MAIN, SITES
 from hooks.tokens import TokenBatch
 from hooks.wiring import StackWiring, Wiring, config_of
-
-if TYPE_CHECKING:
-    from hooks.model import Instrumented
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "h5py", "dash", "plotly")
 
@@ -208,7 +205,22 @@ def _patches(model: PreTrainedModel, wiring: Wiring, seen: Observation) -> tuple
     return (grid, width - grid[0] * grid[1]) if width >= grid[0] * grid[1] else (None, 0)
 
 
-def summary_of(model: Instrumented) -> dict[str, Any]:
+class Described(Protocol):
+    """What a summary tells of an opened model."""
+
+    name: str
+    info: ModelInfo
+    proof: Proof
+    hash: str
+    tokenizer_hash: str
+    tokenizer: Any
+    source: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
+def summary_of(model: Described) -> dict[str, Any]:
     """Sizes, proof and provenance of an opened model as plain JSON values."""
     return {
         "name": model.name,
