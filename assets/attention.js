@@ -51,7 +51,7 @@
   attention.open = function () {
     const { state } = attention.shown;
     if (state.layer !== null && state.layer !== undefined) return { layer: state.layer, head: state.head || 0 };
-    if (attention.shown.scores) return attention.ranking()[0];
+    if (attention.shown.scores) return attention.ranking().find((cell) => !missing(cell.layer));
     return attention.shown.header && attention.shown.scoreless ? { layer: attention.firstLayer(), head: 0 } : null;
   };
   const missing = (layer) => ((attention.shown.header || {}).missing || []).includes(layer);
@@ -152,7 +152,7 @@
     const about = document.getElementById("attn-score-about");
     about.textContent = JSON.parse(about.dataset.about)[shown.state.score];
     if (!shown.scores) return;
-    const cells = attention.ranking();
+    const cells = attention.ranking().filter((cell) => !missing(cell.layer));
     const kept = cells.filter((cell) => cell.score >= shown.state.least);
     document.getElementById("attn-least-text").textContent = `${attention.twoDigits(shown.state.least)} · ${kept.length} of ${cells.length}`;
     const open = attention.open();
@@ -238,7 +238,7 @@
       if (!Object.keys(changed).length) return none();
       if ((changed.sort === "score" || (changed.score && after.sort === "score")) && attention.shown.scores) {
         attention.shown.state = { ...before, ...changed };
-        const { layer, head } = attention.ranking()[0];
+        const { layer, head } = attention.ranking().find((cell) => !missing(cell.layer));
         Object.assign(changed, { layer, head });
       }
       if (changed.score) changed.least = 0;

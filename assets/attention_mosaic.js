@@ -64,7 +64,7 @@
     const { layers, heads } = shown.header || shown.scores || { layers: 0, heads: 0 };
     const cells = [];
     for (let layer = 0; layer < layers; layer++) {
-      for (let head = 0; head < heads && !attention.missing(layer); head++) cells.push({ layer, head, score: attention.score(layer, head) });
+      for (let head = 0; head < heads; head++) cells.push({ layer, head, score: attention.score(layer, head) });
     }
     return shown.scores ? cells.sort((one, other) => other.score - one.score) : cells;
   };
