@@ -37,7 +37,7 @@ run: install
 
 test: $(VENV)/.installed-test browser model checks
 	$(BIN)/python -m pytest -n 2 --ignore tests/browser
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/browser
 
 checks: $(VENV)/.installed-test
 	$(BIN)/ruff check .

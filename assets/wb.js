@@ -224,7 +224,8 @@ window.wb = window.wb || {};
     placeUnder(box, document.getElementById("header-" + name));
     box.dataset.open = "1";
     document.documentElement.dataset.wbFlyout = name;
-    const first = box.querySelector("textarea, input:not([type=hidden]), button");
+    const fields = [...box.querySelectorAll("textarea, input:not([type=hidden]), button")];
+    const first = fields.find((field) => field.offsetParent !== null);
     if (first) { first.focus(); if (first.select) first.select(); }
     window.dispatchEvent(new CustomEvent("wb-flyout", { detail: name }));
   };
