@@ -42,8 +42,9 @@ def go(page: Page, url: str, path: str, model: Path, more: str = "") -> None:
     page.goto(f"{url}{path}?model={quote(str(model))}{more}")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_of_every_kind_is_browsed_ablated_saved_and_exported(
+# One of each shape of page; the other kinds go the same way in tests/workbench/test_other_kinds.py.
+@pytest.mark.parametrize("kind", ["bert-features", "t5", "vit", "mixtral"])
+def test_a_model_of_another_kind_is_browsed_ablated_saved_and_exported(
     page: Page, app_url: str, folder_of: Callable[[str], Path], kind: str
 ) -> None:
     model, metric = folder_of(kind), "" if kind in ("bert-features", "clip", "vit", "bert-classifier") else "&metric=kl"
