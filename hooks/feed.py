@@ -164,8 +164,13 @@ class Feed:
         return batch
 
     def _pools(self, model: PreTrainedModel) -> bool:
-        """Whether the model finds the end of a prompt by a padding id that it does not have."""
-        return self.task == "classify" and pad_id(model.config) is None
+        """Whether the model finds the end of a prompt by a padding id that it does not have.
+
+        Some classifiers read the last token, others the first: the names that their forward uses tell them apart.
+        """
+        forward = inspect.unwrap(type(model).forward)
+        looks = "pad_token_id" in forward.__code__.co_names
+        return self.task == "classify" and looks and pad_id(model.config) is None
 
 
 def pad_id(config: Any) -> int | None:

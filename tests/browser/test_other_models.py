@@ -12,15 +12,12 @@ from playwright.sync_api import Page, expect
 from tests.kinds import save_kind
 
 pytestmark = pytest.mark.browser
+# One of each shape of page; the other kinds go the same way in tests/workbench/test_other_kinds.py.
 KINDS = {
-    "bert": "zero:L0.z[head=1]",
-    "bert-classifier": "zero:L1.z[head=0]",
     "bert-features": "zero:L0.z[head=1]",
     "t5": "zero:encoder.L0.z[head=0]",
     "vit": "zero:L0.z[head=1]",
-    "clip": "zero:vision.L0.z[head=1]",
     "mixtral": "zero:L0.router[expert=2]",
-    "jamba": "zero:L1.z[head=1]",
 }
 
 
@@ -42,8 +39,7 @@ def go(page: Page, url: str, path: str, model: Path, more: str = "") -> None:
     page.goto(f"{url}{path}?model={quote(str(model))}{more}")
 
 
-# One of each shape of page; the other kinds go the same way in tests/workbench/test_other_kinds.py.
-@pytest.mark.parametrize("kind", ["bert-features", "t5", "vit", "mixtral"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_model_of_another_kind_is_browsed_ablated_saved_and_exported(
     page: Page, app_url: str, folder_of: Callable[[str], Path], kind: str
 ) -> None:
