@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from hooks.errors import ModelError, StoreError
 from workbench.models import resolve
 from workbench.settings import Settings
+
+# Examples are the same in every run: seeds are explicit here, too.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / "assets" / "models" / "toy"

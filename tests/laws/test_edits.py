@@ -137,7 +137,8 @@ def test_worlds_packed_in_one_forward_equal_single_runs(name, picks, length):
     packed = model.run_worlds(batch, worlds)
     assert_close(packed[0], model.run(batch).logits, rtol=1e-5, atol=1e-5)
     for world, logits in zip(worlds, packed[1:], strict=True):
-        assert_close(logits, model.run(batch, edits=world).logits, rtol=1e-4, atol=5e-5)
+        # A tower whose last norm is zeroed has no direction, and its similarity is no number: alone as in company.
+        assert_close(logits, model.run(batch, edits=world).logits, rtol=1e-4, atol=5e-5, equal_nan=True)
 
 
 def test_as_many_rows_as_heads_or_positions_are_not_mistaken_for_them(model, batch_of):
