@@ -7,15 +7,16 @@ exactly, in the order in which the model adds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hooks.look import inside
 from hooks.observe import Call
-from hooks.ports import Port, View
+from hooks.ports import WHOLE, Port, View
 from hooks.roles import BlockRoles
 
 NORM_WORDS = ("norm", "ln_", "_ln", "layernorm")
@@ -27,7 +28,6 @@ class Step:
 
     site: str
     norm: str | None = None
-    call: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,21 @@ class _Finder:
         self, model: PreTrainedModel, roles: BlockRoles, rows: int, factors: Sequence[float], shape: torch.Size
     ) -> None:
         self._model, self._roles, self._rows, self._factors = model, roles, rows, factors
-        self._wide = [c for c in roles.inside if self._fits(c.gave, shape)]
-        self._read = [c for c in roles.inside if self._fits(c.given, shape)]
+        self._wide = list(self._wide_ones(shape, ((c, c.gave) for c in roles.inside)))
+        read = self._wide_ones(shape, ((c, c.given) for c in roles.inside))
+        self._read = sorted(read, key=lambda pair: (not self._norm(pair[0]), pair[0].order))
 
-    def _fits(self, x: Tensor | None, shape: torch.Size) -> bool:
-        return x is not None and x.shape[-1] == shape[-1] and x.numel() == shape.numel() and x.is_floating_point()
+    def _wide_ones(
+        self, shape: torch.Size, pairs: Iterable[tuple[Call, Tensor | None]]
+    ) -> Iterator[tuple[Call, Tensor]]:
+        """Those of the tensors that have the stream's width, with their batch axis."""
+        for call, x in pairs:
+            if x is not None and x.shape[-1] == shape[-1] and x.numel() == shape.numel() and x.is_floating_point():
+                yield call, WHOLE.open(x, self._rows)
 
     def _norm(self, call: Call) -> bool:
         name = call.path.rpartition(".")[2].lower()
-        return any(word in name for word in NORM_WORDS) or "Norm" in type(self._model.get_submodule(call.path)).__name__
+        return any(word in name for word in NORM_WORDS) or is_norm(self._model.get_submodule(call.path))
 
     def writes(self, site: str) -> Iterator[Candidate]:
         roles = self._roles
@@ -98,31 +104,30 @@ class _Finder:
             ),
             "mixer_out": (roles.mixer, None),
         }
-        others = [path for name, pair in homes.items() if name != site for path in pair if path]
+        others: list[str] = [str(path) for name, pair in homes.items() if name != site for path in pair if path]
         home, projection = homes[site]
         ranked = sorted(
-            (c for c in self._wide if (c.path not in others and not any(c.path.startswith(f"{o}.") for o in others))
-             or c.path in (home, projection)),
-            key=lambda c: (c.path != projection, c.path != home, not self._norm(c), c.order),
+            ((c, x) for c, x in self._wide
+             if c.path in (home, projection) or not any(inside(c.path, other) for other in others)),
+            key=lambda pair: (
+                pair[0].path != projection, pair[0].path != home, not self._norm(pair[0]), pair[0].order
+            ),
         )  # fmt: skip
-        for call in ranked:
+        for call, gave in ranked:
             for factor in self._factors:
                 view = View(scale=factor)
-                yield Port(call.path, "out", view, call=call.number), view.open(call.gave, self._rows)  # type: ignore[arg-type]
+                yield Port(call.path, "out", view, call=call.number), view.open(gave, self._rows)
 
     def _streams(self, total: Tensor) -> Iterator[tuple[Port, Tensor, Step | None]]:
         """Where the stream `total` is read: as it is (before a norm or a sublayer), or normed in a post-norm block."""
-        for call in sorted(self._read, key=lambda c: (not self._norm(c), c.order)):
-            given = View().open(call.given, self._rows)  # type: ignore[arg-type]
+        gave = {(call.path, call.number): x for call, x in self._wide}
+        for call, given in self._read:
             if not torch.equal(given, total):
                 continue
             yield Port(call.path, "in", in_place=True, call=call.number), total, None
-            if self._norm(call) and call.gave is not None and call.gave.shape == call.given.shape:  # type: ignore[union-attr]
-                yield (
-                    Port(call.path, "out", call=call.number),
-                    View().open(call.gave, self._rows),
-                    Step("", call.path, call.number),
-                )
+            normed = gave.get((call.path, call.number))
+            if self._norm(call) and normed is not None:
+                yield Port(call.path, "out", call=call.number), normed, Step("", call.path)
 
     def in_turn(
         self, stream: Tensor, after: Tensor, writers: list[str], written: dict[str, list[Candidate]]
@@ -162,8 +167,9 @@ class _Finder:
 
     def last_only(self, after: Tensor, written: list[Candidate]) -> Sum | None:
         """The MLP's addition alone, where what comes before it is no plain sum."""
-        for call in (c for c in self._read if self._norm(c)):
-            stream = View().open(call.given, self._rows)  # type: ignore[arg-type]
+        for call, stream in self._read:
+            if not self._norm(call):
+                continue
             for port, value in written:
                 if value.shape == after.shape == stream.shape and torch.equal(stream + value, after):
                     mid = Port(call.path, "in", in_place=True, call=call.number)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hooks.choose import is_norm
 from hooks.conventions import Blueprint
+from hooks.look import equal, inside
 from hooks.observe import Call, Observation
 from hooks.ports import Port, View
 from hooks.projections import is_projection
@@ -46,7 +48,7 @@ def start_of(
     token = next((c for c in tables if not _named(c, blueprint.pos_embed)), None)
     position = next((c for c in tables if _named(c, blueprint.pos_embed)), None)
     others = [c for c in tables if c is not token and c is not position]
-    norms = [c for c in early if "Norm" in type(model.get_submodule(c.path)).__name__ and _equal(c.gave, target)]
+    norms = [c for c in early if is_norm(model.get_submodule(c.path)) and _equal(c.gave, target)]
     if token is not None:
         for factor, norm in product(factors, (None, *norms)):
             terms = [View(scale=factor).open(token.gave, rows)]  # type: ignore[arg-type]
@@ -73,9 +75,9 @@ def start_of(
 def final_norm(model: PreTrainedModel, seen: Observation, last: Call, blocks: Sequence[str]) -> Port | None:
     """The norm that reads the last block's output, whole: None in models that norm inside their blocks."""
     for call in seen.calls:
-        inside = any(call.path.startswith(f"{block}.") or call.path == block for block in blocks)
-        reads = call.order > last.order and not inside and _equal(call.given, last.gave)
-        if reads and "Norm" in type(model.get_submodule(call.path)).__name__:
+        outside = not any(inside(call.path, block) for block in blocks)
+        reads = call.order > last.order and outside and _equal(call.given, last.gave)
+        if reads and is_norm(model.get_submodule(call.path)):
             return Port(call.path, "out", call=call.number)
     return None
 
@@ -102,4 +104,4 @@ def _wide(x: Tensor | None, target: Tensor) -> bool:
 
 
 def _equal(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is not None and other is not None and one.shape == other.shape and bool(torch.equal(one, other))
+    return one is not None and other is not None and equal(one, other)

@@ -59,14 +59,6 @@ class Observation:
         """The calls of one module, first to last."""
         return [call for call in self.calls if call.path == path]
 
-    def under(self, prefix: str) -> list[Call]:
-        """The calls of modules below `prefix`, itself not included, in the order in which they began."""
-        return [call for call in self.calls if call.path.startswith(f"{prefix}.")]
-
-    def between(self, calls: list[Call], block: Call, until: Call | None) -> list[Call]:
-        """Those of `calls` that began while one call of a block ran: before the block's next call."""
-        return [call for call in calls if call.order > block.order and (until is None or call.order < until.order)]
-
 
 class Recorder:
     """Plays the part of a run: the attention function and the modules show it what they compute."""

@@ -25,8 +25,14 @@ def variants() -> dict[str, Architecture]:
 def build(variant: str, seed: int = 0) -> PreTrainedModel:
     """A random model of a variant. Weights are large, so that wrong wiring shows as errors of 1 and more."""
     architecture = variants()[variant]
+    return build_with(variant, settings_of(architecture.tiny[variant]), seed)
+
+
+def build_with(variant: str, settings: Mapping[str, Any], seed: int = 0) -> PreTrainedModel:
+    """A random model of a variant's class with other settings than its own."""
+    architecture = variants()[variant]
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(architecture.family, **_settings(architecture.tiny[variant]))
+    config = AutoConfig.for_model(architecture.family, **settings)
     kind = getattr(transformers, architecture.classes.get(variant, CAUSAL))
     made = kind.from_config if hasattr(kind, "from_config") else kind._from_config
     model: PreTrainedModel = made(config, attn_implementation="eager").eval()
@@ -39,6 +45,6 @@ def build(variant: str, seed: int = 0) -> PreTrainedModel:
     return model
 
 
-def _settings(tiny: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(tiny: Mapping[str, Any]) -> dict[str, Any]:
     """The config's arguments, with the special ids of a vocabulary of at least 64."""
     return {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None, **tiny}

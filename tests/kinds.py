@@ -6,11 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from transformers import AutoConfig, PreTrainedModel
-
-from hooks.tiny import CAUSAL, SPREAD, variants
+from hooks.tiny import build_with, settings_of, variants
 from tests.hooks.small_tokenizers import byte_level, unigram, word_end_bpe, wordpiece
 
 CLASSES = ("unbalanced", "balanced", "neither")
@@ -36,8 +32,7 @@ def save_kind(variant: str, folder: Path, seed: int = 0, **changes: Any) -> Path
     """The tiny model of a family's variant, its vocabulary that of a small tokenizer, saved in `folder`."""
     architecture = variants()[variant]
     tokenizer = TOKENIZERS[variant]() if variant in TOKENIZERS else None
-    settings: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None}
-    settings |= dict(architecture.tiny[variant])
+    settings = settings_of(architecture.tiny[variant])
     if tokenizer is not None:
         target = dict(settings["text_config"]) if "text_config" in settings else settings
         if target is not settings:
@@ -47,18 +42,7 @@ def save_kind(variant: str, folder: Path, seed: int = 0, **changes: Any) -> Path
             target |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     if variant in ("bert-classifier", "vit"):
         settings |= LABELS
-    torch.manual_seed(seed)
-    config = AutoConfig.for_model(architecture.family, **(settings | changes))
-    kind = getattr(transformers, architecture.classes.get(variant, CAUSAL))
-    made = kind.from_config if hasattr(kind, "from_config") else kind._from_config
-    model: PreTrainedModel = made(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
-                parameter.normal_(0.0, SPREAD)
-            else:
-                parameter.add_(SPREAD * torch.randn_like(parameter))
-    model.save_pretrained(folder)
+    build_with(variant, settings | changes, seed).save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     return folder
