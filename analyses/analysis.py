@@ -28,7 +28,10 @@ class Findings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One method. inputs: the prompt sets it needs by name; sentence: the experiment in words; source: the paper."""
+    """One method. inputs: the prompt sets it needs by name; sentence: the experiment in words; source: the paper.
+
+    windows: whether it cuts texts longer than the model reads at once into windows.
+    """
 
     name: str
     title: str
@@ -39,6 +42,7 @@ class Analysis:
     compute: Callable[[Any, Bench], Findings]
     sentence: Callable[[Any, Experiment], str]
     example: Mapping[str, Any]
+    windows: bool = False
 
     def params(self, given: Mapping[str, Any]) -> Spec:
         """`given` checked and completed with defaults. Raises SpecError."""
@@ -76,6 +80,8 @@ def normalised(experiment: Experiment) -> Experiment:
         raise InputError(
             f"{analysis.name} needs inputs.{missing[0]}.", f'Add "inputs": {{"{missing[0]}": {{"prompts": ["…"]}}}}.'
         )
+    if any(inputs.windowed for inputs in experiment.inputs.values()) and not analysis.windows:
+        raise SpecError(f"{analysis.name} reads each prompt whole.", 'Leave out "windowed", or run an evaluation.')
     return experiment.model_copy(update={"params": analysis.params(experiment.params).model_dump(mode="json")})
 
 

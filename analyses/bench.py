@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from analyses.experiment import Experiment
 from analyses.grid import Grid
+from analyses.measured import Measured, SweepForecast
 from analyses.memory import rows_within
+from analyses.pace import Pace
+from analyses.vectors import vector_sources
 from hooks.activations import Activations
 from hooks.errors import BudgetError, InputError
 from hooks.generate import Continuation, generate
@@ -22,6 +26,7 @@ from hooks.run import Run
 from hooks.sampling import Sampling
 from hooks.schedule import World
 from hooks.sites import Site
+from hooks.spec import digest
 from hooks.tokens import TokenBatch
 
 DEFAULT_BUDGET = 256 << 20
@@ -42,7 +47,8 @@ class Bench:
     """A model, the inputs of one experiment, and a way to report progress.
 
     budget_bytes: memory that one packed forward may use above the model. notes: what happened that a reader of the
-    result should know. forwards: how many times the model ran.
+    result should know. forwards: how many times the model ran. pace: how long forwards take here. forecasts: where
+    it is a list, sweeps only say there what they would take.
     """
 
     def __init__(
@@ -52,10 +58,14 @@ class Bench:
         *,
         progress: Callable[[Progress], None] | None = None,
         budget_bytes: int = DEFAULT_BUDGET,
+        pace: Pace | None = None,
     ) -> None:
         self.model, self.experiment, self.budget_bytes = model, experiment, budget_bytes
         self.notes: list[str] = []
         self.forwards = 0
+        self.pace = pace or Pace()
+        self.forecasts: list[SweepForecast] | None = None
+        self._sweeps = 0
         self._progress = progress
         self._batches: dict[str, TokenBatch] = {}
         self._sources: dict[str, Activations] = {}
@@ -139,26 +149,73 @@ class Bench:
         self.forwards += sum(continuation.forwards for continuation in found)
         return found
 
-    def worlds(self, inputs: str | TokenBatch, worlds: Sequence[World], *, logits_at: Tensor | None = None) -> Tensor:
-        """Logits [1 + worlds, batch, pos, d_vocab] of the clean prompts and of every set of edits, in one forward."""
+    def worlds(
+        self,
+        inputs: str | TokenBatch,
+        worlds: Sequence[World],
+        plan: CapturePlan = CapturePlan(),  # noqa: B008 - a frozen value
+        *,
+        sources: Mapping[str, Activations] | None = None,
+        logits_at: Tensor | None = None,
+        start: int = 0,
+        past: Cache | None = None,
+    ) -> Run:
+        """The clean prompts and every set of edits in one forward: tensors have axes [1 + worlds, batch, …].
+
+        sources: activations that edits copy from, beside those of the experiment's inputs. start, past: positions from
+        which on it runs, and what lies behind: see `hooks.worlds`.
+        """
         batch = self.batch(inputs) if isinstance(inputs, str) else inputs
         self.forwards += 1
-        sources = self.sources([edit for world in worlds for edit in world])
-        return self.model.run_worlds(batch, worlds, sources=sources, logits_at=logits_at)
+        known = self.sources([edit for world in worlds for edit in world], sources)
+        return self.model.run_worlds(
+            batch, worlds, plan, sources=known, logits_at=logits_at, start=start, past=past
+        )
 
-    def sources(self, edits: Sequence[Intervention]) -> dict[str, Activations]:
-        """Captures of the inputs that edits copy from, at the sites they address; each site is captured once."""
+    def record(self, inputs: str | TokenBatch, worlds: Sequence[World], sites: Collection[Site]) -> Activations:
+        """The sites under each set of edits, [1 + worlds, batch, …site axes]; the first are the clean prompts'."""
+        batch = self.batch(inputs) if isinstance(inputs, str) else inputs
+        plan = CapturePlan(sites=frozenset(sites))
+        return self.worlds(batch, worlds, plan, logits_at=torch.tensor(batch.answer_at)).activations
+
+    def past(self, batch: TokenBatch) -> Cache:
+        """The keys and values of the prompts, for forwards that start behind them."""
+        self.forwards += 1
+        return self.model.past(batch)
+
+    def next_sweep(self, inputs: str, cells: Sequence[World], metrics: Sequence[str]) -> str:
+        """A name for the next sweep of this experiment: the same whenever the experiment runs on this model."""
+        self._sweeps += 1
+        what = [[edit.model_dump(mode="json") for edit in cell] for cell in cells]
+        return digest([self.experiment.id, self.model.hash, self._sweeps, inputs, list(metrics), what])
+
+    def kept(self, key: str) -> Measured | None:
+        """What an earlier run of a sweep has measured; this bench keeps nothing between runs."""
+        return None
+
+    def keep(self, key: str, measured: Measured, *, now: bool = False) -> None:
+        """Told after every forward of a sweep, so that it can go on after a stop. now: it stops here."""
+
+    def sources(
+        self, edits: Sequence[Intervention], given: Mapping[str, Activations] | None = None
+    ) -> dict[str, Activations]:
+        """Captures of the inputs that edits copy from, at the sites they address; each site is captured once.
+
+        The vectors that edits name stand beside them. given: activations by names that are no inputs.
+        """
+        extra = dict(given or {})
         wanted: dict[str, set[Site]] = {}
         for edit in edits:
             for name in edit.sources:
-                wanted.setdefault(name, set()).add(edit.at.site)
+                if name not in extra:
+                    wanted.setdefault(name, set()).add(edit.at.site)
         for name, sites in wanted.items():
             known = self._sources.get(name, Activations({}, self.batch(name)))
             if missing := sites - set(known):
                 captured = self.capture(name, CapturePlan(sites=frozenset(missing)))
                 known = Activations({**known, **captured}, self.batch(name))
             self._sources[name] = known
-        return {name: self._sources[name] for name in wanted}
+        return {name: self._sources[name] for name in wanted} | vector_sources(self, edits, self._sources) | extra
 
     def _check_budget(self, batch: TokenBatch, plan: CapturePlan) -> None:
         need = plan.bytes(self.model.info, batch)

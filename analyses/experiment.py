@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from analyses.vectors import Definition
 from hooks.errors import SpecError
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
@@ -15,7 +16,10 @@ from hooks.spec import Spec, digest
 
 
 class Experiment(Spec):
-    """What to do, to which model, on which inputs, with which seed. `note` is a remark and not part of the identity."""
+    """What to do, to which model, on which inputs, with which seed. `note` is a remark and not part of the identity.
+
+    vectors: those that edits name; see `analyses.vectors`.
+    """
 
     version: Literal[1] = 1
     model: ModelRef
@@ -23,6 +27,8 @@ class Experiment(Spec):
     analysis: str
     params: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
+    # Not written where there are none: experiments keep the id they had before vectors could be named.
+    vectors: dict[str, Definition] = Field(default_factory=dict, exclude_if=lambda vectors: not vectors)
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:

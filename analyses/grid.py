@@ -10,7 +10,9 @@ import numpy as np
 
 from hooks.errors import SpecError
 
-Unit = Literal["logit", "prob", "nat", "fraction", "activation", "attention", "rank", "cosine"]
+Unit = Literal[
+    "logit", "prob", "nat", "fraction", "activation", "attention", "rank", "cosine", "perplexity", "correlation"
+]  # fmt: skip
 Coord = int | float | str
 
 

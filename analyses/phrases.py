@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analyses.experiment import Experiment
+from analyses.expression import Expression
 from hooks.model import Instrumented
 from hooks.prompts import IdAnswer
-from hooks.sites import MAIN, Part, Site
+from hooks.sites import MAIN, Part, Position, Site
 from hooks.tokens import display
 
 
@@ -28,6 +29,10 @@ METRIC_WORDS = {
     "kl": "the KL divergence from the clean run",
     "loss": "the loss",
     "accuracy": "how often the answer comes first",
+    "accuracy_two_way": "how often the answer beats the foil",
+    "prob_diff": "the probability of the answers minus that of the foils",
+    "cutoff_sharpness": "how sharply the probability rises at the cutoff",
+    "kl_everywhere": "the KL divergence from the clean run over all positions",
     "label_loss": "the loss on the labels",
     "label_prob": "the probability of the labels",
     "label_accuracy": "how often the label comes first",
@@ -54,8 +59,10 @@ def choices_in_words(model: Instrumented, ids: Sequence[int]) -> tuple[str, ...]
     return display(model.tokenizer, list(ids))
 
 
-def metric_in_words(metric: str, experiment: Experiment) -> str:
+def metric_in_words(metric: str | Expression, experiment: Experiment) -> str:
     """What is measured, with the answer and the foil where there is just one of each."""
+    if isinstance(metric, Expression):
+        return metric.expression
     clean = experiment.inputs.get("clean")
     answer = _only(clean.answers) if clean else None
     foil = _only(clean.foils) if clean else None
@@ -80,6 +87,18 @@ HEAD_SITES = {
     "cross_pattern": "cross-attention pattern",
 }
 """What a head has at the sites other than its output, in words."""
+STREAMS = {
+    "embed": "the token embeddings",
+    "pos_embed": "the position embeddings",
+    "resid_pre": "the residual stream entering layer {layer}",
+    "resid_mid": "the residual stream between attention and MLP of layer {layer}",
+    "resid_post": "the residual stream leaving layer {layer}",
+}
+NAMED_POSITIONS = {
+    "last": "the last position",
+    "answer": "the answer position",
+    "new": "every generated position",
+}
 
 
 def part_in_words(part: Part) -> str:
@@ -98,6 +117,10 @@ def part_in_words(part: Part) -> str:
             f"all heads of layer {layer}" if part.head is None else f"{head_in_words(part.site)} {layer}.{part.head}"
         )
         return f"{HEAD_SITES[part.site.name]} of {whose}{where}"
+    if part.site.name in ("pattern", "cross_pattern") and (part.q_pos is not None or part.k_pos is not None):
+        return _edges(part)
+    if part.site.name in STREAMS and part.unit is None:
+        return f"{STREAMS[part.site.name].format(layer=layer)}{where}"
     if part.site.name == "z" and part.head is not None and part.unit is None:
         return f"head {layer}.{part.head}{where}"
     if part.site.name == "mlp_post" and part.unit is not None:
@@ -105,6 +128,46 @@ def part_in_words(part: Part) -> str:
     if part.site.name in names and part.head is None and part.unit is None:
         return f"{names[part.site.name]} {layer}{where}"
     return str(part)
+
+
+SITE_WORDS = {
+    "resid_pre": "residual stream before the block",
+    "resid_mid": "residual stream between attention and MLP",
+    "resid_post": "residual stream after the block",
+    "attn_in": "input of attention",
+    "attn_out": "attention output",
+    "mixer_out": "mixer output",
+    "mlp_in": "input of the MLP",
+    "mlp_pre": "input of the nonlinearity",
+    "mlp_up": "linear branch of the MLP",
+    "mlp_post": "neuron activations",
+    "mlp_out": "MLP output",
+    "z": "head outputs",
+    "q": "queries",
+    "k": "keys",
+    "v": "values",
+    "q_rot": "rotated queries",
+    "k_rot": "rotated keys",
+    "pattern": "attention patterns",
+    "router": "expert weights",
+}
+
+
+def site_in_words(name: str) -> str:
+    """What a site holds, as the object of a sentence: "head outputs", "cross-attention keys"."""
+    cross = name.removeprefix("cross_")
+    words = SITE_WORDS.get(cross, cross)
+    return words if cross == name else f"cross-attention {words.removeprefix('attention ')}"
+
+
+def layers_in_words(layers: Sequence[int]) -> str:
+    """Chosen layers: "layer 3", "layers 0, 1 and 2"."""
+    return f"layer{'' if len(layers) == 1 else 's'} {listed(list(map(str, layers)))}"
+
+
+def position_in_words(position: int | str) -> str:
+    """A position: "position 3", "‘last’"."""
+    return f"position {position}" if isinstance(position, int) else f"‘{position}’"
 
 
 def head_in_words(site: Site) -> str:
@@ -118,12 +181,22 @@ def query_heads_in_words(kv_head: int, group: int) -> str:
     return f"query head {first}" if group == 1 else f"query heads {first}–{first + group - 1}"
 
 
+def _edges(part: Part) -> str:
+    """Attention edges: "the attention of head 3.2 from position 9 to position 4"."""
+    cross = "cross-attention" if part.site.name.startswith("cross_") else "attention"
+    whose = f"all heads of layer {part.site.layer}" if part.head is None else f"head {part.site.layer}.{part.head}"
+    ends = [f" {word} {_place(at)}" for word, at in (("from", part.q_pos), ("to", part.k_pos)) if at is not None]
+    return f"the {cross} of {whose}{''.join(ends)}"
+
+
 def _positions(part: Part) -> str:
-    if part.pos is None:
-        return ""
-    if isinstance(part.pos, tuple):
-        return f" at positions {part.pos[0]}–{part.pos[1] - 1}"
-    return f" at position {part.pos}" if isinstance(part.pos, int) else f" at {part.pos}"
+    return "" if part.pos is None else f" at {_place(part.pos)}"
+
+
+def _place(position: Position) -> str:
+    if isinstance(position, tuple):
+        return f"positions {position[0]}–{position[1] - 1}"
+    return f"position {position}" if isinstance(position, int) else NAMED_POSITIONS.get(position, f"‘{position}’")
 
 
 def listed(items: list[str], most: int = 6) -> str:

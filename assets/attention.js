@@ -256,8 +256,9 @@
     // While something is awaited, asks again a moment after each answer. Not at a fixed pace: Dash drops the answer of a
     // callback that was called again meanwhile, so a slow server would never be heard.
     awaited(waits) {
+      // The open head may have begun to wait after this answer was given.
       clearTimeout(timer);
-      if (waits) timer = setTimeout(ask, SOON);
+      if (waits || attention.view.awaited) timer = setTimeout(ask, SOON);
       return none();
     },
     ablate(clicks) {

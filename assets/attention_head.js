@@ -3,7 +3,7 @@
   "use strict";
   const attention = (window.wbAttention = window.wbAttention || {});
   const LINGER = 300; // ms that a look must last before the address keeps it
-  const view = { data: null, values: null, shapes: [], text: null, token: null, column: false, timer: 0 };
+  const view = { data: null, values: null, shapes: [], text: null, token: null, column: false, timer: 0, answer: 0, awaited: false };
   const wired = new WeakSet();
   attention.view = view;
   // What is said of a row and of a column, and when every cell of it is zero.
@@ -32,10 +32,11 @@
     const host = document.getElementById("attn-text");
     if (!host || !panel) return;
     words(panel);
-    const data = (view.data = panel.drawn);
+    view.awaited = panel.awaited;
+    const data = panel.drawn, answer = ++view.answer;
     if (!data) {
-      Object.assign(view, { values: null, token: null, text: null });
-      host.replaceChildren();
+      view.values = null;
+      unlit();
       readout("");
       return;
     }
@@ -46,18 +47,21 @@
       readout(`${refusal.message} ${refusal.hint || ""}`);
       return;
     }
-    if (view.data !== data) return;
-    view.values = values;
-    view.shapes = figure.layout.shapes || [];
-    chips(host, data);
-    const { token, column } = attention.shown.state;
-    view.column = Boolean(column);
-    const count = (view.column && data.keys ? data.keys : data.strings).length;
-    view.token = token !== null && token < count ? token : data.grid ? 0 : null;
+    if (answer !== view.answer) return;
+    Object.assign(view, { data, values, shapes: figure.layout.shapes || [] });
+    // The same text drawn again, as when something else arrives, leaves the look where it is.
+    if (chips(host, data)) fromAddress(data);
     top(panel.top);
     light();
     map();
   };
+
+  function fromAddress(data) {
+    const { token, column } = attention.shown.state;
+    view.column = Boolean(column);
+    const count = (view.column && data.keys ? data.keys : data.strings).length;
+    view.token = token !== null && token < count ? token : data.grid ? 0 : null;
+  }
 
   const say = (name, text) => { document.getElementById(`attn-${name}`).textContent = text; };
 
@@ -95,9 +99,10 @@
   const named = (place) => `${place} ${view.data.strings[place]}`;
   const namedKey = (place) => `${place} ${keysOf()[place]}`;
 
+  // Puts the tokens in place; false where they stand there already.
   function chips(host, data) {
     const text = JSON.stringify([data.strings, data.keys]);
-    if (view.text === text && host.children.length) return;
+    if (view.text === text && host.children.length) return false;
     view.text = text;
     const keys = document.getElementById("attn-keys");
     keys.hidden = !data.keys;
@@ -105,6 +110,7 @@
     fill(keys, data.keys || [], data.special_keys || []);
     wire(host);
     wireKeys(keys);
+    return true;
   }
   function fill(host, strings, special) {
     host.replaceChildren(...strings.map((text, place) => {
@@ -195,6 +201,19 @@
 
   const luminance = ([red, green, blue]) => (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255;
 
+  function bare(host) {
+    for (const chip of host.children) {
+      chip.style.background = "";
+      chip.classList.remove("attn-on-dark", "attn-on-light", "attn-lit");
+      chip.lastChild.textContent = "";
+    }
+  }
+
+  // While a view is awaited, the tokens stand without its weights.
+  function unlit() {
+    for (const name of ["attn-text", "attn-keys"]) bare(document.getElementById(name));
+  }
+
   function light() {
     const host = document.getElementById("attn-text");
     if (!host || !view.values) return;
@@ -204,12 +223,8 @@
     const other = view.data.keys ? (view.column ? host : keys) : host;
     const own = view.data.keys ? (view.column ? keys : host) : host;
     if (own !== other) {
-      [...own.children].forEach((chip, place) => {
-        chip.style.background = "";
-        chip.classList.remove("attn-on-dark", "attn-on-light", "attn-lit");
-        chip.classList.toggle("attn-looked", place === view.token);
-        chip.lastChild.textContent = "";
-      });
+      bare(own);
+      [...own.children].forEach((chip, place) => chip.classList.toggle("attn-looked", place === view.token));
       [...other.children].forEach((chip) => chip.classList.remove("attn-looked"));
     }
     [...other.children].forEach((chip, place) => {

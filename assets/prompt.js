@@ -82,33 +82,15 @@
     const none = state.steps === 0;
     return [...wanted.map((value, i) => (value === shown[i] ? noUpdate() : value)), !state.sampled, none, none, none];
   };
-  function tell(event) {
-    const chip = event.target.closest && event.target.closest("#prompt-chips [data-wb-token], #gen-chips [data-gen-step]");
-    const line = document.getElementById("prompt-readout");
-    if (!chip || !line) return;
-    const token = document.createElement("strong");
-    token.textContent = chip.dataset.wbShown;
-    line.replaceChildren(token, document.createTextNode("  " + chip.dataset.wbFacts));
-  }
-  document.addEventListener("pointerover", tell);
-  document.addEventListener("focusin", tell);
-  function walk(made, step) {
-    const next = Math.max(0, Math.min(made.length - 1, wb.state().chosen + step));
-    wb.setState({ chosen: next });
-    if (document.activeElement && document.activeElement.closest("#gen-chips")) made[next].focus();
-    return true;
-  }
-  for (const [key, step] of [["ArrowLeft", -1], ["ArrowRight", 1]]) {
-    wb.onKey(key, function () {
-      const chips = document.querySelectorAll("#prompt-chips [data-wb-token]");
-      if (!chips.length) return false;
-      const made = document.querySelectorAll("#gen-chips [data-gen-step]");
-      if (made.length && wb.state().chosen !== null) return walk(made, step);
-      const now = wb.state().position === null ? chips.length - 1 : wb.state().position;
-      const next = Math.max(0, Math.min(chips.length - 1, now + step));
-      wb.setState({ position: next, chosen: null });
-      if (document.activeElement && document.activeElement.closest("#prompt-chips")) chips[next].focus();
-      return true;
-    });
-  }
+  const PROMPT = "#prompt-chips [data-wb-token]", MADE = "#gen-chips [data-gen-step]";
+  wb.chipReadout(PROMPT + ", " + MADE, "prompt-readout");
+  wb.chipArrows(function () {
+    const state = wb.state();
+    const chips = document.querySelectorAll(PROMPT), made = document.querySelectorAll(MADE);
+    if (chips.length && made.length && state.chosen !== null) {
+      return { chips: made, at: state.chosen, choose: (chosen) => wb.setState({ chosen }) };
+    }
+    const at = state.position === null ? chips.length - 1 : state.position;
+    return { chips, at, choose: (position) => wb.setState({ position, chosen: null }) };
+  });
 })(window.wb);

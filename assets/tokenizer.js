@@ -2,7 +2,8 @@
 (function (wb) {
   "use strict";
   const noUpdate = () => window.dash_clientside.no_update;
-  const chips = () => document.querySelectorAll("#tokenizer-chips [data-wb-token]");
+  const CHIPS = "#tokenizer-chips [data-wb-token]";
+  const chips = () => document.querySelectorAll(CHIPS);
   const chosen = (all) => {
     const at = wb.state().position;
     return at === null ? all.length - 1 : Math.min(at, all.length - 1);
@@ -34,7 +35,7 @@
   };
 
   document.addEventListener("click", function (event) {
-    const chip = event.target.closest("#tokenizer-chips [data-wb-token]");
+    const chip = event.target.closest(CHIPS);
     if (chip) wb.setState({ position: Number(chip.dataset.wbToken) });
   });
   function split() {
@@ -49,24 +50,9 @@
     event.preventDefault();
     split();
   });
-  function tell(event) {
-    const chip = event.target.closest && event.target.closest("#tokenizer-chips [data-wb-token]");
-    const line = document.getElementById("tokenizer-readout");
-    if (!chip || !line) return;
-    const token = document.createElement("strong");
-    token.textContent = chip.dataset.wbShown;
-    line.replaceChildren(token, document.createTextNode("  " + chip.dataset.wbFacts));
-  }
-  document.addEventListener("pointerover", tell);
-  document.addEventListener("focusin", tell);
-  for (const [key, step] of [["ArrowLeft", -1], ["ArrowRight", 1]]) {
-    wb.onKey(key, function () {
-      const all = chips();
-      if (!all.length) return false;
-      const next = Math.max(0, Math.min(all.length - 1, chosen(all) + step));
-      wb.setState({ position: next });
-      if (document.activeElement && document.activeElement.closest("#tokenizer-chips")) all[next].focus();
-      return true;
-    });
-  }
+  wb.chipReadout(CHIPS, "tokenizer-readout");
+  wb.chipArrows(function () {
+    const all = chips();
+    return { chips: all, at: chosen(all), choose: (position) => wb.setState({ position }) };
+  });
 })(window.wb);

@@ -107,7 +107,10 @@ window.wb = window.wb || {};
 
   /* ---- Called by Dash's clientside callbacks (parts/frame.py, parts/prompt_box.py) ---- */
   const INPUTS = ["model", "prompt", "answer", "foil", "special", "plain", "target", "image", "stack"];
-  /* What decides whether the page is drawn anew: the path and the inputs, and the end of the job that opens the model. */
+  /* The address that the server last made to fit the model. */
+  let adapted = null;
+  /* What decides whether the page is drawn anew: the path and the inputs, the end of the job that opens the model, and
+     that the server made the address fit: it gave no page for the one before, whichever field it changed. */
   wb.route = function (path, search, events, model, session, before) {
     if (!session) return NO_UPDATE();
     const state = wb.state(search);
@@ -116,7 +119,7 @@ window.wb = window.wb || {};
     const ended = job && ["done", "failed", "cancelled"].includes(job[0]) ? job[0] : null;
     const failed = model && model.model === state.model && model.state === "failed" ? "failed" : null;
     const opened = model && model.model === state.model && model.state === "open";
-    const route = { path, inputs, ended: ended || (opened && before ? before.ended : failed) };
+    const route = { path, inputs, ended: ended || (opened && before ? before.ended : failed), adapted };
     markNav(path);
     if (before && JSON.stringify(before) === JSON.stringify(route)) return NO_UPDATE();
     if (before && JSON.stringify(before.inputs) !== JSON.stringify(inputs)) wb.close();
@@ -158,7 +161,12 @@ window.wb = window.wb || {};
   /* The server found that the address does not fit the kind of the model, and says which one does. */
   wb.adapt = function (model) {
     const here = window.location;
-    if (model && model.to !== undefined && (model.from || "") === here.search) window.setTimeout(wb.go, 0, here.pathname, model.to, false);
+    if (model && model.to !== undefined && (model.from || "") === here.search) {
+      window.setTimeout(function () {
+        adapted = model.to;
+        wb.go(here.pathname, model.to, false);
+      }, 0);
+    }
     return NO_UPDATE();
   };
   /* What belongs to one model and not to the next. */
@@ -236,6 +244,7 @@ window.wb = window.wb || {};
     box.style.width = width + "px";
     box.style.left = Math.max(8, Math.min(place.left, window.innerWidth - width - 8)) + "px";
     box.style.top = place.bottom + 8 + "px";
+    box.style.maxHeight = Math.max(160, window.innerHeight - place.bottom - 16) + "px";
   }
   wb.copyLink = function () {
     const done = () => wb.toast("Link copied");
@@ -248,6 +257,7 @@ window.wb = window.wb || {};
     help: () => wb.flyout("help"),
     palette: () => wb.flyout("palette"),
     prompt: () => wb.flyout("prompt"),
+    task: () => wb.flyout("task"),
     model: () => wb.flyout("model"),
     tray: () => wb.tray(),
     close: wb.close,

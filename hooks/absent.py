@@ -89,9 +89,22 @@ def _of_attention(site: Site, wiring: Wiring, layer: LayerWiring) -> str:
         return "this family computes attention in its own code, where no module shows this tensor"
     if site.name.endswith(("z", "head_out")):
         return "the output projection does not read z: something stands between them"
+    if site.name == "k" and _latent(site, wiring):
+        return (
+            "no projection gives a key whole: it joins a part per head, made from the latent, and a rotated part that "
+            "all heads share; k_rot is the joined key"
+        )
     if site.name in ("q", "k", "v", "cross_q", "cross_k", "cross_v"):
+        if not roles.shared:
+            return "this family computes attention in its own code, and no projection there gives this tensor"
         return "no projection gives this tensor whole: it is put together from parts (a latent, a rotation, a bias)"
     return "no module shows this tensor"
+
+
+def _latent(site: Site, wiring: Wiring) -> bool:
+    """Whether the values lie beside a part of the keys, in what is made from a latent of both."""
+    v = wiring.ports.get(Site("v", site.layer, site.stack))
+    return v is not None and v.view.within is not None
 
 
 def _last(path: str | None) -> str:

@@ -74,7 +74,7 @@ def unseen_attention(look: Look, path: str, inside: list[Call]) -> AttentionRole
         return None
     weights, place = _pattern(look, call, within)
     n_heads = look.n_heads if weights is None else weights.shape[1]
-    d_head = in_features(look.module(o)) // n_heads
+    d_head = in_features(o.module) // n_heads
     z = look.in_rows(o.given).unflatten(-1, (n_heads, d_head))
 
     def right(v: Tensor) -> bool:
@@ -108,7 +108,7 @@ def _output_projection(look: Look, path: str, inside: list[Call]) -> Call | None
 def _pattern(look: Look, call: Call, within: list[Call]) -> tuple[Tensor | None, Port | None]:
     """The attention probabilities and where they can be seen."""
     for inner in within:
-        if is_pattern(inner.gave) and not is_projection(look.module(inner)):
+        if is_pattern(inner.gave) and not is_projection(inner.module):
             return inner.gave, Port(inner.path, "out", call=inner.number)
     for item, value in enumerate(call.items):
         if isinstance(value, Tensor) and is_pattern(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
@@ -26,6 +27,19 @@ class Check:
     words: str
     pairs: Callable[[Evidence, Site], Pairs]
     exact: bool = False
+
+
+def _once(pairs: Callable[[Evidence, Site], Pairs]) -> Callable[[Evidence, Site], Pairs]:
+    """Computed once for all sites of a layer, which share the equation; self- and cross-attention are apart."""
+
+    @wraps(pairs)
+    def kept(e: Evidence, site: Site) -> Pairs:
+        key = (pairs.__name__, site.stack, site.layer, _names(site))
+        if key not in e.kept:
+            e.kept[key] = pairs(e, site)
+        return e.kept[key]
+
+    return kept
 
 
 def _embed(e: Evidence, site: Site) -> Pairs:
@@ -58,6 +72,7 @@ def _resid_post(e: Evidence, site: Site) -> Pairs:
     return [(e.apply(norm.module, value), hidden[-1])]
 
 
+@_once
 def _block(e: Evidence, site: Site) -> Pairs:
     layer = e.layer(site)
     assert layer.steps is not None
@@ -102,6 +117,7 @@ def _names(site: Site) -> str:
     return "cross_" if site.name.startswith("cross_") else ""
 
 
+@_once
 def _scores_of(e: Evidence, site: Site) -> Pairs:
     facts = e.run.attention[site.stack, site.layer or 0]
     q, k = e.at(site, "q_rot"), e.at(site, "k_rot")
@@ -138,6 +154,12 @@ def _mixed(e: Evidence, site: Site) -> Pairs:
     cross = _names(site)
     if not e.has(site, f"{cross}pattern", f"{cross}v", f"{cross}z"):
         return _projected(e, site) if site.name.endswith("v") else _carried(e, site)
+    return _mixture(e, site)
+
+
+@_once
+def _mixture(e: Evidence, site: Site) -> Pairs:
+    cross = _names(site)
     pattern, v, z = (e.at(site, f"{cross}{name}") for name in ("pattern", "v", "z"))
     v = v.repeat_interleave(z.shape[2] // v.shape[2], dim=2)
     return [(torch.einsum("bhqk,bkhd->bqhd", pattern, v), z)]
@@ -161,6 +183,7 @@ def _heads(e: Evidence, site: Site) -> Pairs:
     return [] if gave is None else [(total, gave.reshape(total.shape))]
 
 
+@_once
 def _neurons(e: Evidence, site: Site) -> Pairs:
     mlp = e.layer(site).mlp
     assert mlp is not None

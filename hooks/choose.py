@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.look import inside
 from hooks.observe import Call
@@ -46,7 +45,7 @@ class Sum:
 Candidate = tuple[Port, Tensor]
 
 
-def solve(model: PreTrainedModel, roles: BlockRoles, rows: int, factors: Sequence[float]) -> Sum | None:
+def solve(roles: BlockRoles, rows: int, factors: Sequence[float]) -> Sum | None:
     """The sum that holds in this block, or None where no known one does."""
     before, after = roles.call.given, roles.call.gave
     if before is None or after is None or before.shape != after.shape:
@@ -54,7 +53,7 @@ def solve(model: PreTrainedModel, roles: BlockRoles, rows: int, factors: Sequenc
     writers = _writers(roles)
     if not writers:
         return None
-    finder = _Finder(model, roles, rows, factors, before.shape)
+    finder = _Finder(roles, rows, factors, before.shape)
     written = {site: list(finder.writes(site)) for site in writers}
     return (
         finder.in_turn(before, after, writers, written)
@@ -73,10 +72,8 @@ def _writers(roles: BlockRoles) -> list[str]:
 class _Finder:
     """Candidates of one block, most telling first: projections, norms, then everything else of the stream's width."""
 
-    def __init__(
-        self, model: PreTrainedModel, roles: BlockRoles, rows: int, factors: Sequence[float], shape: torch.Size
-    ) -> None:
-        self._model, self._roles, self._rows, self._factors = model, roles, rows, factors
+    def __init__(self, roles: BlockRoles, rows: int, factors: Sequence[float], shape: torch.Size) -> None:
+        self._roles, self._rows, self._factors = roles, rows, factors
         self._wide = list(self._wide_ones(shape, ((c, c.gave) for c in roles.inside)))
         read = self._wide_ones(shape, ((c, c.given) for c in roles.inside))
         self._read = sorted(read, key=lambda pair: (not self._norm(pair[0]), pair[0].order))
@@ -91,7 +88,7 @@ class _Finder:
 
     def _norm(self, call: Call) -> bool:
         name = call.path.rpartition(".")[2].lower()
-        return any(word in name for word in NORM_WORDS) or is_norm(self._model.get_submodule(call.path))
+        return any(word in name for word in NORM_WORDS) or is_norm(call.module)
 
     def writes(self, site: str) -> Iterator[Candidate]:
         roles = self._roles

@@ -21,14 +21,16 @@ class Blueprint:
 
     attention: tuple[str, ...] = (
         "self_attn", "self_attention", "attn.attention", "attention.self", "attn", "attention",
-        "layer.0.SelfAttention",
+        "layer.0.SelfAttention", "self_att.self_attention",
     )  # fmt: skip
     mixer: tuple[str, ...] = ("mamba", "mixer", "linear_attn", "conv", "temporal_block", "ssm", "short_conv")
-    q: tuple[str, ...] = ("q_proj", "query", "q_lin", "q", "query_proj", "q_b_proj", "wq", "Wq")
-    k: tuple[str, ...] = ("k_proj", "key", "k_lin", "k", "key_proj", "wk", "Wk")
-    v: tuple[str, ...] = ("v_proj", "value", "v_lin", "v", "value_proj", "wv", "Wv", "kv_b_proj")
+    q: tuple[str, ...] = ("q_proj", "query", "q_lin", "q", "query_proj", "q_b_proj", "wq", "Wq", "project_q")
+    k: tuple[str, ...] = ("k_proj", "key", "k_lin", "k", "key_proj", "wk", "Wk", "project_k")
+    v: tuple[str, ...] = ("v_proj", "value", "v_lin", "v", "value_proj", "wv", "Wv", "kv_b_proj", "project_v")
     packed: tuple[str, ...] = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv", "in_proj", "W_pack")
-    o: tuple[str, ...] = ("o_proj", "out_proj", "c_proj", "dense", "out_lin", "o", "wo", "Wo", "output.dense")
+    o: tuple[str, ...] = (
+        "o_proj", "out_proj", "c_proj", "dense", "out_lin", "o", "wo", "Wo", "output.dense", "attention_out",
+    )  # fmt: skip
     pos_embed: tuple[str, ...] = ("wpe", "embed_positions", "position_embeddings", "position_embedding")
     residual_factor: tuple[str, ...] = ("residual_multiplier",)
     embed_factor: tuple[str, ...] = ("embedding_multiplier",)

@@ -31,9 +31,8 @@ class Start:
 
 
 def start_of(
-    model: PreTrainedModel, seen: Observation, first: Call, since: int, blueprint: Blueprint, rows: int,
-    factors: Sequence[float],
-) -> Start:  # fmt: skip
+    seen: Observation, first: Call, since: int, blueprint: Blueprint, rows: int, factors: Sequence[float]
+) -> Start:
     """What is added to give the first residual stream: token embeddings, positions, and what else there is.
 
     since: order of the call after which the stack begins, since another stack may run before it. Where the terms cannot
@@ -42,13 +41,11 @@ def start_of(
     target = first.given
     assert target is not None
     early = [c for c in seen.calls if since < c.order < first.order and _wide(c.gave, target)]
-    tables = [
-        c for c in early if isinstance(model.get_submodule(c.path), nn.Embedding) or _named(c, blueprint.pos_embed)
-    ]
+    tables = [c for c in early if isinstance(c.module, nn.Embedding) or _named(c, blueprint.pos_embed)]
     token = next((c for c in tables if not _named(c, blueprint.pos_embed)), None)
     position = next((c for c in tables if _named(c, blueprint.pos_embed)), None)
     others = [c for c in tables if c is not token and c is not position]
-    norms = [c for c in early if is_norm(model.get_submodule(c.path)) and _equal(c.gave, target)]
+    norms = [c for c in early if is_norm(c.module) and _equal(c.gave, target)]
     if token is not None:
         for factor, norm in product(factors, (None, *norms)):
             terms = [View(scale=factor).open(token.gave, rows)]  # type: ignore[arg-type]
@@ -72,12 +69,11 @@ def start_of(
     return Start(Port(whole[-1].path, "out", call=whole[-1].number) if whole else None, None)
 
 
-def final_norm(model: PreTrainedModel, seen: Observation, last: Call, blocks: Sequence[str]) -> Port | None:
+def final_norm(seen: Observation, last: Call, blocks: Sequence[str]) -> Port | None:
     """The norm that reads the last block's output, whole: None in models that norm inside their blocks."""
-    for call in seen.calls:
+    for call in seen.calls[last.order + 1 :]:
         outside = not any(inside(call.path, block) for block in blocks)
-        reads = call.order > last.order and outside and _equal(call.given, last.gave)
-        if reads and is_norm(model.get_submodule(call.path)):
+        if outside and is_norm(call.module) and _equal(call.given, last.gave):
             return Port(call.path, "out", call=call.number)
     return None
 
@@ -88,9 +84,8 @@ def unembedding(model: PreTrainedModel, seen: Observation, logits: Tensor | None
         return None
     head = model.get_output_embeddings()
     for call in reversed(seen.calls):
-        module = model.get_submodule(call.path)
         wide = call.gave is not None and call.gave.shape == logits.shape
-        if wide and is_projection(module) and (head is None or module is head):
+        if wide and is_projection(call.module) and (head is None or call.module is head):
             return call.path
     return None
 

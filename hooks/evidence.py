@@ -28,7 +28,10 @@ class States:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the checks look at: the observed pass, the hooked run and the unhooked model's own outputs on one batch."""
+    """What the checks look at: the observed pass, the hooked run and the unhooked model's own outputs on one batch.
+
+    kept: what several sites of a layer are checked with, by equation and place.
+    """
 
     model: PreTrainedModel
     wiring: Wiring
@@ -37,6 +40,7 @@ class Evidence:
     run: Run
     reference: Any
     states: dict[str, States] = field(default_factory=dict)
+    kept: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
     def at(self, site: Site, name: str | None = None) -> Tensor:
         """A captured site, or another one of the same layer."""

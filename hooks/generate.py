@@ -4,7 +4,8 @@ Each prompt runs as a batch of its own, so no padding ever stands between a prom
 absolute: an edit at position 5 is made when position 5 runs, an edit without a position at every position of every
 step. The position "new" means every generated token. The two ways to run give the same numbers: with the cache a step
 runs the newest position only, and what edits made of earlier keys and values lives in the cache; without it each step
-runs, and edits, all positions again.
+runs, and edits, all positions again. Of an encoder and a decoder, the decoder's text is continued; the encoder runs in
+each step.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from hooks.interventions import Intervention
 from hooks.model import Instrumented
 from hooks.plan import CapturePlan
 from hooks.sampling import Choice, Sampling, choose
-from hooks.schedule import NEW, WHOLE_POS, Window
-from hooks.sites import Site
+from hooks.schedule import NEW, Window, stack_of
+from hooks.sites import MAIN, Site
 from hooks.tokens import TokenBatch, pad
 
 MOST_ALTERNATIVES = 1000
@@ -103,7 +104,8 @@ def _check(
         )
     shortest = min(batch.lengths) + steps
     for edit in edits:
-        for value in (edit.at.pos, edit.at.q_pos, edit.at.k_pos):
+        growing = [axis for axis in ("pos", "q_pos", "k_pos") if stack_of(edit.at.site, axis) == MAIN]
+        for value in (getattr(edit.at, axis) for axis in growing):
             last = value[1] - 1 if isinstance(value, tuple) else value
             if isinstance(last, int) and last >= shortest:
                 raise InputError(
@@ -143,7 +145,8 @@ class _Run:
             told(len(choices))
             self._forward(final=True)
         batch = self._batch()
-        captured = stitched(self._pieces, self._reads, len(self._ids))
+        whole = frozenset[str]() if self._window.cache is None else self._model.whole_sites
+        captured = stitched(self._pieces, self._reads, len(self._ids), whole)
         ended = choices[-1].token in self._model.end_tokens
         return Continuation(batch, tuple(choices), ended, Activations(captured, batch), self._forwards)
 
@@ -174,25 +177,30 @@ class _Run:
         if len(self._ids) > self._window.length:
             named[NEW] = (self._window.length,)
         whole = pad(self._model.tokenizer, [self._ids], named)
-        return replace(whole, positions={**whole.positions, **named})
+        sides = {name: side.select([prompt]) for name, side in prompts.sides.items()}
+        return replace(whole, positions={**whole.positions, **named}, sides=sides)
 
 
-def stitched(pieces: Sequence[Activations], sites: frozenset[Site], length: int) -> dict[Site, Tensor]:
+def stitched(
+    pieces: Sequence[Activations], sites: frozenset[Site], length: int, whole: frozenset[str]
+) -> dict[Site, Tensor]:
     """The sites over all positions from captures of consecutive steps.
 
     Rows of a pattern grow by a column per step: keys that did not exist yet have weight 0, and the score of a mask.
+    whole: names of the main stack's sites that hold all positions in every step, edited anew. What an encoder gives is
+    whole as well; what cross-attention makes of it is shown in the first step alone.
     """
-    return {site: _joined(site, [piece[site] for piece in pieces], length) for site in sites}
+    return {
+        site: _joined(site, [piece[site] for piece in pieces if site in piece], length, whole=site.name in whole)
+        for site in sites
+    }
 
 
-def _joined(site: Site, parts: Sequence[Tensor], length: int) -> Tensor:
+def _joined(site: Site, parts: Sequence[Tensor], length: int, *, whole: bool) -> Tensor:
     along = next((axis for axis, name in enumerate(site.axes) if name in ("pos", "q_pos")), None)
-    if len(parts) == 1 or along is None:
+    if len(parts) == 1 or along is None or whole or site.stack != MAIN:
         return parts[-1]
-    if site.name in WHOLE_POS:
-        # Every step shows the keys of all positions, edited anew.
-        return parts[-1]
-    if "k_pos" in site.axes:
+    if "k_pos" in site.axes and not site.name.startswith("cross_"):
         hidden = torch.finfo(parts[0].dtype).min if site.name == "scores" else 0.0
         parts = [torch.nn.functional.pad(part, (0, length - part.shape[-1]), value=hidden) for part in parts]
     return torch.cat(list(parts), dim=along)

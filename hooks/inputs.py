@@ -18,7 +18,7 @@ from hooks.errors import InputError
 from hooks.feed import ENCODER, EVERYWHERE, VISION, image_batch
 from hooks.info import ModelInfo
 from hooks.prompts import Answer, IdAnswer, IdsPrompt, ImagePrompt, Prompt, PromptSet
-from hooks.tokens import TokenBatch, encode, pad
+from hooks.tokens import TokenBatch, answer_id, encode, pad
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 
@@ -26,10 +26,17 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 def encode_inputs(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSet) -> TokenBatch:
     """The prompts as token ids, pixels or both sides, exactly as they will be fed.
 
-    Raises InputError for empty, over-long or impossible prompts, for answers that are not one token or class, and for
-    labels that do not fit the positions.
+    Raises InputError for empty, over-long or impossible prompts, for answers that are not one token or class, for
+    labels that do not fit the positions, and for templates that are not one per prompt.
     """
     batch = _encoded(tokenizer, processor, info, inputs)
+    if inputs.templates:
+        if len(inputs.templates) != len(inputs.prompts):
+            raise InputError(
+                f"{len(inputs.prompts)} prompts but {len(inputs.templates)} templates.",
+                "Give one template per prompt, or none at all.",
+            )
+        batch = replace(batch, templates=inputs.templates)
     return replace(batch, labels=_labels(batch, info, inputs)) if inputs.labels else batch
 
 
@@ -55,9 +62,9 @@ def _texts(tokenizer: Any, info: ModelInfo, inputs: PromptSet, *, trained: bool 
     return encode(
         tokenizer,
         inputs,
-        n_ctx=info.n_ctx if info.positions == "learned" else None,
+        n_ctx=info.n_ctx if info.positions == "learned" and not inputs.windowed else None,
         n_embed=info.n_embed,
-        trained=info.n_ctx if trained else None,
+        trained=info.n_ctx if trained and not inputs.windowed else None,
         filler=info.filler,
     )
 
@@ -214,6 +221,11 @@ def _labels(batch: TokenBatch, info: ModelInfo, inputs: PromptSet) -> tuple[tupl
                     f"Use a whole number from 0 to {info.d_vocab - 1}.",
                 )
     return inputs.labels
+
+
+def choice_id(tokenizer: Any, info: ModelInfo, choice: str, word: str = "answer") -> int:
+    """The one token or class of a model that a text names. Raises InputError that says how it splits."""
+    return _class(choice, info.labels) if info.labels else answer_id(tokenizer, choice, word, info.n_embed)
 
 
 def _classes(answer: Answer, labels: tuple[str, ...]) -> tuple[int, ...]:

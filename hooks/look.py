@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from hooks.conventions import Blueprint, first
@@ -24,12 +24,9 @@ class Look:
     n_heads: int
     rows: int
 
-    def module(self, call: Call) -> nn.Module:
-        return self.model.get_submodule(call.path)
-
     def projections(self, calls: Iterable[Call]) -> list[Call]:
         """Those of `calls` that multiply with a matrix."""
-        return [call for call in calls if call.gave is not None and is_projection(self.module(call))]
+        return [call for call in calls if call.gave is not None and is_projection(call.module)]
 
     def named(self, block: str, names: tuple[str, ...]) -> str | None:
         """Path of the first of `names` that is a module of a block."""

@@ -47,19 +47,19 @@ def find_mlp(look: Look, block: Call, rest: list[Call]) -> MlpRoles | None:
     """The dense MLP among the calls of a block that are not attention's."""
     calls = look.projections(rest)
     width = None if block.given is None else block.given.shape[-1]
-    down = next((c for c in reversed(calls) if out_features(look.module(c)) == width), None)
+    down = next((c for c in reversed(calls) if out_features(c.module) == width), None)
     if down is None:
         return None
-    d_mlp = in_features(look.module(down))
+    d_mlp = in_features(down.module)
     wide = (d_mlp, 2 * d_mlp)
-    reading = [c for c in calls if c.order < down.order and in_features(look.module(c)) == width]
-    ups = [c for c in reading if out_features(look.module(c)) in wide][-2:]
+    reading = [c for c in calls if c.order < down.order and in_features(c.module) == width]
+    ups = [c for c in reading if out_features(c.module) in wide][-2:]
     if not ups:
         return None
     if not look.same(ups[0].given, ups[-1].given):
         ups = ups[-1:]  # one MLP after the other, not the two branches of a gated one
     later = [c for c in rest if ups[0].order < c.order and c.given is not None and c.given.shape[-1] == d_mlp]
-    ports, activation = _neurons(look, ups, [c for c in later if not is_projection(look.module(c))], d_mlp)
+    ports, activation = _neurons(look, ups, [c for c in later if not is_projection(c.module)], d_mlp)
     ports["mlp_post"] = Port(down.path, "in", call=down.number)
     home = common([c.path for c in (*ups, down)])
     read = next((c for c in rest if c.path == home and look.same(c.given, ups[0].given)), None)
@@ -91,12 +91,12 @@ def _neurons(look: Look, ups: list[Call], plain: list[Call], d_mlp: int) -> tupl
 
 def find_experts(look: Look, rest: list[Call]) -> ExpertRoles | None:
     """The module that holds all experts' weights; the router beside it gives one score per expert."""
-    holder = next((c for c in rest if _holds_experts(look.module(c))), None)
+    holder = next((c for c in rest if _holds_experts(c.module)), None)
     if holder is None:
         return None
     home = holder.path.rpartition(".")[0]
     # [expert d_mlp d_model], or the last two the other way round.
-    weight = cast(Tensor, look.module(holder).down_proj)
+    weight = cast(Tensor, holder.module.down_proj)
     n_experts, d_model = weight.shape[0], 1 if holder.given is None else holder.given.shape[-1]
     around = next((c for c in rest if c.path == home), None)
     scores = [c for c in rest if c.path.startswith(f"{home}.") and c.order < holder.order]
@@ -107,7 +107,7 @@ def find_experts(look: Look, rest: list[Call]) -> ExpertRoles | None:
     if router is not None:
         ports["router_logits"] = Port(router.path, "out", call=router.number)
     # Only what the library routes through its experts interface has this.
-    shared = hasattr(look.module(holder), "is_transposed")
+    shared = hasattr(holder.module, "is_transposed")
     return ExpertRoles(home, holder.path, n_experts, weight[0].numel() // d_model, shared, ports)
 
 

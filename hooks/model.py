@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hooks.activations import Activations
 from hooks.describe import describe, sized, summary_of
 from hooks.errors import SiteMissing
 from hooks.feed import Feed
+from hooks.gradients import Gradients, Objective, gates, gradients, probes
 from hooks.inputs import encode_inputs
 from hooks.interventions import Intervention
 from hooks.kv_cache import check_causal, end_tokens, fresh_cache, takes_cache
@@ -24,13 +25,14 @@ from hooks.loading import Loaded, from_memory, load
 from hooks.plan import CapturePlan
 from hooks.precision import half_precision_warning
 from hooks.prompts import PromptSet
-from hooks.proof import Proof, joins_hold, prove
+from hooks.proof import Proof, prove
 from hooks.run import Run, forward, observe
-from hooks.schedule import Window, World, in_window, in_worlds, on_prompts
+from hooks.schedule import Schedule, Window, World, in_window, on_prompts
 from hooks.sites import SITES, Site
 from hooks.tokens import TokenBatch
 from hooks.weights import Weights
 from hooks.wiring import wire
+from hooks.worlds import Worlds
 
 
 class Instrumented:
@@ -97,42 +99,96 @@ class Instrumented:
         """
         reads = self.readable(plan)
         self.require_writable(edits)
+        schedule = on_prompts(batch, edits) if window is None else self._step(edits, window, batch.ids.shape[1])
         with self._lock:
             return forward(
                 self._model,
                 self._wiring,
                 batch,
                 reads=reads,
-                schedule=on_prompts(batch, edits) if window is None else in_window(edits, window, batch.ids.shape[1]),
+                schedule=schedule,
                 sources=sources,
                 logits_at=logits_at,
                 window=window,
                 device=self.device,
             )
 
+    def _step(self, edits: Sequence[Intervention], window: Window, stop: int) -> Schedule:
+        """The edits of one step of a continuation; a step from position 0 holds every position of every site."""
+        return in_window(edits, window, stop, self.whole_sites if window.start else frozenset())
+
     def run_worlds(
         self,
         batch: TokenBatch,
         worlds: Sequence[World],
+        plan: CapturePlan = CapturePlan(),  # noqa: B008 - a frozen value
         *,
         sources: Mapping[str, Activations] | None = None,
         logits_at: Tensor | None = None,
-    ) -> Tensor:
-        """Logits [1 + worlds, batch, pos, d_vocab] of the clean prompts and of each set of edits, in one forward."""
+        start: int = 0,
+        past: Cache | None = None,
+    ) -> Run:
+        """The clean prompts and each set of edits in one forward: all tensors have axes [1 + worlds, batch, …].
+
+        start, past: run only the positions from `start` on, before which there is no edit; see `hooks.worlds`.
+        """
+        reads = self.readable(plan)
         for world in worlds:
             self.require_writable(world)
-        schedule = in_worlds(batch, worlds, self.info.n_layers, joins=self._joins)
         with self._lock:
-            run = forward(
-                self._model,
-                self._wiring,
-                batch,
-                schedule=schedule,
-                sources=sources,
-                logits_at=logits_at,
-                device=self.device,
+            run = self._worlds.run(
+                batch, worlds, reads=reads, sources=sources, logits_at=logits_at, start=start, past=past
             )
-        return run.logits.unflatten(0, (1 + len(worlds), len(batch)))
+        shape = (1 + len(worlds), len(batch))
+        captured = {site: value.unflatten(0, shape) for site, value in run.activations.items()}
+        return Run(run.logits.unflatten(0, shape), Activations(captured, batch), run.attention)
+
+    @cached_property
+    def tails(self) -> bool:
+        """Whether forwards may start behind the prompts' keys and values; tried once."""
+        with self._lock:
+            return self._worlds.tails
+
+    @cached_property
+    def joins(self) -> bool:
+        """Whether a forward may take in rows at a later layer; tried once."""
+        with self._lock:
+            return self._worlds.joins
+
+    def past(self, batch: TokenBatch) -> Cache:
+        """The keys and values of the prompts, for forwards that start behind them."""
+        with self._lock:
+            return self._worlds.past(batch)
+
+    @cached_property
+    def _worlds(self) -> Worlds:
+        return Worlds(self._model, self._wiring, self.info, self._probe, self.writable, self.device)
+
+    def gradients(
+        self,
+        batch: TokenBatch,
+        sites: Collection[Site],
+        objective: Objective,
+        *,
+        edits: Sequence[Intervention] = (),
+        sources: Mapping[str, Activations] | None = None,
+        logits_at: Tensor | None = None,
+        reads: CapturePlan = CapturePlan(),  # noqa: B008 - a frozen value
+        drop: Sequence[Collection[Site]] = (),
+    ) -> Gradients:
+        """Values of `sites` in one run of the prompts, and the derivatives of objective(logits) by them.
+
+        reads: further sites whose values are wanted. drop: groups of sites; for each, the derivatives as well of which
+        none passes through the group (GradDrop).
+        Raises SiteMissing for sites that are not proved writable, SpecError, InputError, BudgetError.
+        """
+        at, shut, seen = probes(sites), gates(drop), self.readable(reads)
+        self.require_writable([*edits, *at, *(gate for group in shut for gate in group)])
+        with self._lock:
+            return gradients(
+                self._model, self._wiring, batch, objective, at=at, reads=seen, drop=shut, edits=edits,
+                sources=sources, logits_at=logits_at, device=self.device,
+            )  # fmt: skip
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
@@ -144,6 +200,12 @@ class Instrumented:
         """Whether keys and values can be kept between the steps of a continuation."""
         return takes_cache(self._model)
 
+    @cached_property
+    def whole_sites(self) -> frozenset[str]:
+        """Names of the sites that hold all positions in every step over a cache; tried once, with one such step."""
+        with self._lock:
+            return self._worlds.whole
+
     def fresh_cache(self) -> Cache:
         """An empty key/value cache for one continuation. Raises ModelError for a model that takes none."""
         return fresh_cache(self._model)
@@ -151,11 +213,6 @@ class Instrumented:
     def require_causal(self) -> None:
         """Raises ModelError for a model that does not continue a text."""
         check_causal(self._model, causal=self.info.causal)
-
-    @cached_property
-    def _joins(self) -> bool:
-        """Whether rows may join the batch at a later layer: tried once, with rows that edits leave as they are."""
-        return joins_hold(self._model, self._wiring, self.info, self._probe, self.device)
 
     def readable(self, plan: CapturePlan) -> frozenset[Site]:
         """The plan's sites. Raises SiteMissing, with the proof's reason, for one that was not proved."""

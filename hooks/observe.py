@@ -24,6 +24,7 @@ class Call:
     """One call of a module. order: place among all calls, by when they began. first_axes: see `hooks.ports`."""
 
     path: str
+    module: nn.Module
     number: int
     order: int
     given: Tensor | None = None
@@ -49,15 +50,16 @@ class AttentionCall:
 
 @dataclass(eq=False)
 class Observation:
-    """What one forward pass showed. output: the model's own."""
+    """What one forward pass showed. calls: in order; by_path: the same by module. output: the model's own."""
 
     calls: list[Call] = field(default_factory=list)
+    by_path: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
     attention: list[AttentionCall] = field(default_factory=list)
     output: Any = None
 
     def of(self, path: str) -> list[Call]:
         """The calls of one module, first to last."""
-        return [call for call in self.calls if call.path == path]
+        return self.by_path.get(path, [])
 
 
 class Recorder:
@@ -65,7 +67,6 @@ class Recorder:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._numbers: dict[str, int] = defaultdict(int)
         self.seen = Observation()
 
     def attention(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
@@ -86,16 +87,16 @@ class Recorder:
         """See `hooks.experts.ExpertsTap`."""
         return x
 
-    def before(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = hidden_of(args, kwargs)
-        call = Call(path, self._numbers[path], len(self.seen.calls), None if given is None else given.clone())
+    def before(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given, earlier = hidden_of(args, kwargs), self.seen.by_path[path]
+        call = Call(path, module, len(earlier), len(self.seen.calls), None if given is None else given.clone())
         call.first_axes = dict(axis for place, value in named(args, kwargs) for axis in first_axes(value, place))
-        self._numbers[path] += 1
+        earlier.append(call)
         self.seen.calls.append(call)
 
     def after(self, path: str, output: Any) -> None:
         # The call that is closing is the newest one of its module that has no output yet.
-        call = next(c for c in reversed(self.seen.calls) if c.path == path and c.gave is None and not c.items)
+        call = next(c for c in reversed(self.seen.of(path)) if c.gave is None and not c.items)
         gave = output_of(output)
         call.gave = None if gave is None else gave.clone()
         call.items = tuple(output) if isinstance(output, (tuple, list)) else (output,)
@@ -110,8 +111,8 @@ def recording(model: PreTrainedModel, recorder: Recorder) -> Iterator[None]:
             if not path:
                 continue
 
-            def before(_: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
-                recorder.before(path, args, kwargs)
+            def before(module: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
+                recorder.before(path, module, args, kwargs)
 
             def after(_: nn.Module, __: Any, output: Any, path: str = path) -> None:
                 recorder.after(path, output)

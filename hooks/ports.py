@@ -31,10 +31,13 @@ class View:
     def open(self, x: Tensor, batch: int) -> Tensor:
         """The site inside `x`: a view of it, or a copy where it is scaled or gathered.
 
-        `x` may have batch and position folded into one axis, or lack the batch axis where all rows share it.
+        `x` may have batch and position folded into one axis, or lack the batch axis where all rows share it. Latents of
+        keys and values come with an axis for the one head that they are kept as.
         """
         if x.ndim == 2:
             x = x.unflatten(0, (batch, -1)) if x.shape[0] % batch == 0 else x[None]
+        if x.ndim == 4 and self.heads is not None:
+            x = x.squeeze(1)
         if self.parts is not None:
             x = x[..., self.parts[0] : self.parts[1]]
         if self.slots is not None:

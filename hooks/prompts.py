@@ -61,6 +61,9 @@ class PromptSet(Spec):
     with one output should give; null where nothing is asked.
     targets: what an encoder-decoder model has written so far, one text per prompt or its ids, without the token that
     it starts from (nothing, when left out).
+    templates: the template that each prompt was made from, one label per prompt, for means within a template.
+    choices: the texts that may follow each prompt, of which `right` numbers the right ones (from 0).
+    windowed: texts may be longer than the model reads at once; for analyses that cut them into windows.
     positions: named positions, one index per prompt. special: which special tokens are added: what the model's
     tokenizer adds, none, or exactly one BOS. plain_text: read text that spells a special token as ordinary text.
     """
@@ -71,6 +74,10 @@ class PromptSet(Spec):
     # Not written where there are none: experiments keep the id they had before labels could be given.
     labels: tuple[tuple[int | float | None, ...], ...] = Field(default=(), exclude_if=lambda labels: not labels)
     targets: tuple[str | IdsPrompt, ...] = Field(default=(), exclude_if=lambda targets: not targets)
+    choices: tuple[tuple[str, ...], ...] = Field(default=(), exclude_if=lambda choices: not choices)
+    right: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...] = Field(default=(), exclude_if=lambda right: not right)
+    windowed: bool = Field(default=False, exclude_if=lambda windowed: not windowed)
+    templates: tuple[str, ...] = Field(default=(), exclude_if=lambda templates: not templates)
     positions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     special: Special = "model"
     plain_text: bool = False

@@ -36,7 +36,7 @@ class BlockRoles:
 def find_roles(look: Look, call: Call, until: int) -> BlockRoles:
     """The roles in the block call `call`; `until`: order at which the next block begins."""
     prefix = f"{call.path}."
-    within = [c for c in look.seen.calls if c.path.startswith(prefix) and call.order < c.order < until]
+    within = [c for c in look.seen.calls[call.order + 1 : until] if c.path.startswith(prefix)]
     attended = [a for a in look.seen.attention if a.path.startswith(prefix) and call.order < a.order <= until]
     found = [seen_attention(look, a, within) for a in attended[:2]]
     if not attended and (path := look.named(call.path, look.blueprint.attention)):

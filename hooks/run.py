@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from transformers import PreTrainedModel
 
 from hooks.activations import Activations
 from hooks.attention import AttentionFacts
-from hooks.errors import BudgetError, ModelError, SpecError
+from hooks.embeddings import embedding_sd
+from hooks.errors import BudgetError, ModelError
 from hooks.feed import Feed
 from hooks.observe import Observation, Recorder, recording
 from hooks.schedule import Schedule, Window, on_prompts
@@ -29,9 +31,9 @@ class Run:
 
     logits [rows pos d_vocab], or [rows 1 d_vocab] where only answer positions were asked for or there is one answer per
     prompt; rows are the prompts,
-    followed by the worlds' rows in the order in which the worlds were given. activations: the captured sites; a run
-    with worlds keeps none, since sites before a world's first edit have no rows for it. attention: how the attention of
-    each (stack, layer) makes its scores.
+    followed by the worlds' rows in the order in which the worlds were given. activations: the captured sites, in the
+    same rows; before a world's first edit its values are the prompts'. attention: how the attention of each
+    (stack, layer) makes its scores.
     """
 
     logits: Tensor
@@ -63,17 +65,16 @@ def forward(
     Raises InputError where edits and inputs do not fit, BudgetError when memory runs out.
     """
     schedule = schedule or on_prompts(batch, ())
-    if schedule.worlds and reads:
-        raise SpecError("a run with worlds keeps no activations.", "Capture under one set of edits at a time.")
     whole = batch.whole if window is None else window.prompts
-    tap = Tap(model, wiring, reads - {Site("logits")}, schedule, Sources(sources or {}, whole))
+    drawn_on = Sources(sources or {}, whole, partial(embedding_sd, model, wiring))
+    tap = Tap(model, wiring, reads - {Site("logits")}, schedule, drawn_on)
     began = 1 + schedule.joins.get(-1, 0)
     feed = wiring.feed
     arguments = feed.arguments(batch, began, device)
     if window is not None:
-        arguments["input_ids"] = arguments["input_ids"][:, window.start :]
+        arguments[feed.main] = arguments[feed.main][:, window.start :]
         # One prompt has no padding, and a state-space step would be stretched over a mask of all positions.
-        arguments.pop("attention_mask", None)
+        arguments.pop("attention_mask" if feed.source is None else "decoder_attention_mask", None)
     kept: dict[str, Any] = {} if window is None or window.cache is None else {"cache": window.cache}
     unembed = None if wiring.unembed is None else model.get_submodule(wiring.unembed)
     mode = torch.enable_grad() if grads else torch.inference_mode()
@@ -86,21 +87,23 @@ def forward(
             f"the device ran out of memory on {len(batch) * began} rows of {batch.ids.shape[1]} tokens.",
             "Use a shorter prompt, fewer prompts, or --device cpu.",
         ) from error
-    captured = dict(tap.captured)
+    captured = {site: _in_given_order(value, schedule) for site, value in tap.captured.items()}
+    logits = _in_given_order(feed.answers(output, batch), schedule)
     if Site("logits") in reads:
-        captured[Site("logits")] = feed.answers(output, batch).clone()
-    rows = _in_given_order(schedule)
-    logits = feed.answers(output, batch)
-    logits = logits if rows is None else logits[rows.to(logits.device)]
+        captured[Site("logits")] = logits.clone()
     return Run(logits, Activations(captured, batch), dict(tap.seen))
 
 
-def _in_given_order(schedule: Schedule) -> Tensor | None:
-    """Row numbers that put the worlds, which joined by layer, back into the order they were given in."""
+def _in_given_order(values: Tensor, schedule: Schedule) -> Tensor:
+    """`values` with the worlds, which joined by layer, back in the order they were given in.
+
+    A world that has not joined yet has the prompts' own rows.
+    """
     if not schedule.worlds:
-        return None
-    blocks = torch.tensor([0, *(1 + block for block in schedule.order)])
-    return (blocks[:, None] * schedule.batch + torch.arange(schedule.batch)[None]).flatten()
+        return values
+    present = values.shape[0] // schedule.batch - 1
+    blocks = torch.tensor([0, *(1 + block if block < present else 0 for block in schedule.order)], device=values.device)
+    return values.unflatten(0, (1 + present, schedule.batch))[blocks].flatten(0, 1)
 
 
 def plain_forward(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from torch import Tensor
@@ -18,14 +18,12 @@ from transformers import Cache
 from hooks.errors import InputError
 from hooks.interventions import Intervention
 from hooks.interventions.base import EditContext
-from hooks.sites import SITES, Part, Position, Site
+from hooks.sites import MAIN, SITES, Part, Position, Site
 from hooks.tokens import TokenBatch
 
 World = tuple[Intervention, ...]
 # The named position that stands for every generated token, in a continuation.
 NEW = "new"
-# Sites that hold the keys of all positions whenever attention runs, those read from a cache included.
-WHOLE_POS = frozenset({"k_rot"})
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,8 @@ class Placed:
 
     Prompts are numbered in the whole batch, of which the rows at hand may be a part.
 
-    within: the same slices in the tensor at hand, where that holds only the last positions of its prompt.
+    within: the same slices in the tensor at hand, where that holds only the last positions of its prompt. addressed:
+    where the edit's part lies in what it is handed, whose slices are those of its span.
     """
 
     edit: Intervention
@@ -42,6 +41,7 @@ class Placed:
     prompts: slice
     slices: tuple[slice, ...]
     within: tuple[slice, ...] | None = None
+    addressed: tuple[slice, ...] = ()
 
     def apply(self, view: Tensor, context: Callable[[Placed], EditContext]) -> None:
         """Write the edited value into `view`, a tensor with the site's axes."""
@@ -95,11 +95,22 @@ def on_prompts(batch: TokenBatch, edits: Sequence[Intervention]) -> Schedule:
     return Schedule(len(batch), _by_site(placed for edit in edits for placed in _place(edit, batch, 0)))
 
 
-def in_worlds(batch: TokenBatch, worlds: Sequence[World], n_layers: int, *, joins: bool = True) -> Schedule:
-    """Each world beside the clean prompts, in rows of its own. joins: rows may begin at the layer of the first edit."""
+def in_worlds(
+    batch: TokenBatch,
+    worlds: Sequence[World],
+    n_layers: int,
+    *,
+    joins: bool = True,
+    start: int = 0,
+    whole: frozenset[str] = frozenset(),
+) -> Schedule:
+    """Each world beside the clean prompts, in rows of its own. joins: rows may begin at the layer of the first edit.
+
+    start: the first position that the tensors hold, but for the sites named in `whole`, which hold all.
+    """
     last = n_layers - 1 if joins else -1
     starts = [
-        min((_join_layer(edit.at.site, n_layers) if joins else -1 for edit in world), default=last) for world in worlds
+        min((join_layer(edit.at.site, n_layers) if joins else -1 for edit in world), default=last) for world in worlds
     ]
     by_start = sorted(range(len(worlds)), key=lambda world: starts[world])
     order = [0] * len(worlds)
@@ -109,11 +120,19 @@ def in_worlds(batch: TokenBatch, worlds: Sequence[World], n_layers: int, *, join
         order[world] = block
         joining[starts[world]] += 1
         first_row = (1 + block) * len(batch)
-        placed += [item for edit in worlds[world] for item in _place(edit, batch, first_row)]
+        for edit in worlds[world]:
+            shift = 0 if edit.at.site.name in whole else start
+            placed += [_from(item, shift) for item in _place(edit, batch, first_row)]
     return Schedule(len(batch), _by_site(placed), dict(joining), tuple(order))
 
 
-def _join_layer(site: Site, n_layers: int) -> int:
+def _from(placed: Placed, start: int) -> Placed:
+    """The edit where tensors begin at position `start`."""
+    return replace(placed, within=_shifted(placed.edit.at.site, placed.slices, start)) if start else placed
+
+
+def join_layer(site: Site, n_layers: int) -> int:
+    """The layer at which rows join for an edit at `site`; −1: they are there from the start."""
     if site.layer is not None:
         return site.layer
     return -1 if SITES[site.name].order < SITES["resid_pre"].order else n_layers - 1
@@ -133,8 +152,20 @@ def _place(edit: Intervention, batch: TokenBatch, first_row: int) -> Iterator[Pl
     for prompt in range(1, len(batch) + 1):
         if prompt == len(batch) or resolved[prompt] != resolved[start]:
             rows = slice(first_row + start, first_row + prompt)
-            yield Placed(edit, rows, slice(batch.first + start, batch.first + prompt), resolved[start])
+            handed, addressed = _handed(edit, resolved[start])
+            prompts = slice(batch.first + start, batch.first + prompt)
+            yield Placed(edit, rows, prompts, handed, addressed=addressed)
             start = prompt
+
+
+def _handed(edit: Intervention, slices: tuple[slice, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The slices of what an edit is handed, from those of its part; and its part's in that: see `Intervention.span`."""
+    wider = [
+        axis in ("pos", "q_pos", "k_pos") and getattr(edit.span, axis) is None and getattr(edit.at, axis) is not None
+        for axis in edit.at.site.axes[1:]
+    ]
+    handed = tuple(slice(None) if wide else item for wide, item in zip(wider, slices, strict=True))
+    return handed, tuple(item if wide else slice(None) for wide, item in zip(wider, slices, strict=True))
 
 
 def _slices(part: Part, batch: TokenBatch, prompt: int) -> tuple[slice, ...]:
@@ -142,7 +173,7 @@ def _slices(part: Part, batch: TokenBatch, prompt: int) -> tuple[slice, ...]:
     slices = []
     for axis in part.site.axes[1:]:
         if axis in ("pos", "q_pos", "k_pos"):
-            slices.append(_span(getattr(part, axis), batch.side(stack_of(part.site, axis)), prompt, part))
+            slices.append(places(getattr(part, axis), batch.side(stack_of(part.site, axis)), prompt, part))
         else:
             slices.append(_index(part, axis))
     return tuple(slices)
@@ -160,7 +191,8 @@ def _index(part: Part, axis: str) -> slice:
     return slice(None) if value is None else slice(value, value + 1)
 
 
-def _span(position: Position | None, batch: TokenBatch, prompt: int, part: Part) -> slice:
+def places(position: Position | None, batch: TokenBatch, prompt: int, part: Part) -> slice:
+    """The positions that an address of `part` means in one prompt. Raises InputError."""
     if position is None:
         return slice(None)
     if isinstance(position, str):
@@ -178,26 +210,35 @@ def _span(position: Position | None, batch: TokenBatch, prompt: int, part: Part)
     return slice(start, stop)
 
 
-def in_window(edits: Sequence[Intervention], window: Window, stop: int) -> Schedule:
+def in_window(
+    edits: Sequence[Intervention], window: Window, stop: int, whole: frozenset[str] = frozenset()
+) -> Schedule:
     """The edits of one step, whose tensors hold positions `window.start` to `stop` of one prompt.
 
+    whole: names of the sites that hold all positions in every step, such as keys read from the cache.
     Positions are absolute; what they say of others than these is left out. "new" is every generated position, a name
     such as "last" the prompt's own. Each query of a pattern is edited over the keys that were there when it first ran,
     so that a step without a cache, which runs all positions again, does what the steps with one did.
     """
     rows, prompts = slice(0, 1), slice(window.prompt, window.prompt + 1)
     placed = [
-        Placed(edit, rows, prompts, slices, _shifted(edit.at.site, slices, window.start))
+        Placed(edit, rows, prompts, slices, _shifted(edit.at.site, slices, first), addressed)
         for edit in edits
-        for slices in _window_slices(edit.at, window, stop)
+        for first in [0 if edit.at.site.name in whole else window.start]
+        for slices, addressed in (_handed(edit, part) for part in _window_slices(edit.at, window, first, stop))
     ]
     return Schedule(1, _by_site(placed))
 
 
-def _window_slices(part: Part, window: Window, stop: int) -> Iterator[tuple[slice, ...]]:
-    """Absolute slices of the axes after `batch`, one for each group of queries that had the same keys."""
+def _window_slices(part: Part, window: Window, first: int, stop: int) -> Iterator[tuple[slice, ...]]:
+    """Absolute slices of the axes after `batch`, one for each group of queries that had the same keys.
+
+    first: the first position that the tensor holds.
+    """
     axes = part.site.axes[1:]
-    first = 0 if part.site.name in WHOLE_POS else window.start
+    if part.site.stack != MAIN or (part.site.name.startswith("cross_") and "k_pos" in axes):
+        yield from _beside(part, window, first, stop)
+        return
     along = part.q_pos if "q_pos" in axes else part.pos
     begin, end = _absolute(along, window, stop)
     spans = [(max(begin, first), min(end, stop))] if "k_pos" not in axes else _by_first_run(begin, end, window, stop)
@@ -210,6 +251,19 @@ def _window_slices(part: Part, window: Window, stop: int) -> Iterator[tuple[slic
             keys = (k_begin, min(k_end, keys[1]))
         if keys[0] < keys[1] or "k_pos" not in axes:
             yield tuple(_axis_slice(part, axis, (low, high), keys) for axis in axes)
+
+
+def _beside(part: Part, window: Window, first: int, stop: int) -> Iterator[tuple[slice, ...]]:
+    """Slices of a site along another stack's positions, to which no step adds; its queries may be those of the step."""
+    if "q_pos" not in part.site.axes or part.site.stack != MAIN:
+        yield _slices(part, window.prompts, window.prompt)
+        return
+    low, high = _absolute(part.q_pos, window, stop)
+    queries = slice(max(low, first), min(high, stop))
+    if queries.start < queries.stop:
+        others = _slices(replace(part, q_pos=None), window.prompts, window.prompt)
+        axes = part.site.axes[1:]
+        yield tuple(queries if axis == "q_pos" else item for axis, item in zip(axes, others, strict=True))
 
 
 def _by_first_run(begin: int, end: int, window: Window, stop: int) -> list[tuple[int, int]]:
@@ -240,7 +294,7 @@ def _absolute(position: Position | None, window: Window, stop: int) -> tuple[int
 
 
 def _shifted(site: Site, slices: tuple[slice, ...], start: int) -> tuple[slice, ...]:
-    if not start or site.name in WHOLE_POS:
+    if not start or site.stack != MAIN:
         return slices
     return tuple(
         slice(item.start - start, item.stop - start) if axis in ("pos", "q_pos") else item

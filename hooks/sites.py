@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import GetCoreSchemaHandler
@@ -105,7 +106,12 @@ SITES: dict[str, SiteKind] = _table(
     ("mlp_out", RESIDUAL, "layer", "what the MLP writes to the residual stream, after any post-norm"),
     ("resid_post", RESIDUAL, "layer", "residual stream leaving the block"),
     ("ln_final", RESIDUAL, "model", "the last residual after the final norm"),
-    ("logits", ("batch", "pos", "d_vocab"), "model", "next-token scores, after any soft-cap"),
+    (
+        "logits",
+        ("batch", "pos", "d_vocab"),
+        "model",
+        "scores of the tokens or classes that the head chooses from, after any soft-cap",
+    ),
 )
 
 SLICES = ("head", "pos", "q_pos", "k_pos", "expert", "unit")
@@ -165,7 +171,7 @@ class Site(_Text):
     def axes(self) -> tuple[str, ...]:
         return self.kind.axes
 
-    @property
+    @cached_property
     def _key(self) -> tuple[str, int, int]:
         last = 1 << 30
         layer = self.layer if self.layer is not None else (-1 if self.kind.order < SITES["resid_pre"].order else last)

@@ -239,8 +239,10 @@ def attached(model: PreTrainedModel, tap: Tap | Recorder | None) -> Iterator[Non
 
     Afterwards, also after an exception, no hook, mode or switch of ours remains.
     """
-    training = [module for module in model.modules() if module.training]
-    configs: dict[int, Any] = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    modules = list(model.modules())
+    training = [module for module in modules if module.training]
+    # Looked up among its own attributes: a module that has none would search its parameters, buffers and children.
+    configs: dict[int, Any] = {id(m.config): m.config for m in modules if "config" in vars(m)}
     switched = [
         (config, field, getattr(config, field))
         for config in configs.values()

@@ -26,7 +26,8 @@ class TokenBatch:
     inputs: what a model reads in place of ids or beside them ("pixel_values", "input_features"), a row per prompt.
     sides: the batches of the model's other stacks by name, such as the encoder's. grid: rows and columns of the patches
     that come last, where the positions are an image's. single: the model gives one answer per prompt. part_of, first:
-    the larger batch that this is a part of, and the number of the first prompt there.
+    the larger batch that this is a part of, and the number of the first prompt there. templates: the template that each
+    prompt was made from, empty where none were named.
     """
 
     ids: Tensor
@@ -45,6 +46,7 @@ class TokenBatch:
     labels: tuple[tuple[int | float | None, ...], ...] = ()
     part_of: TokenBatch | None = None
     first: int = 0
+    templates: tuple[str, ...] = ()
 
     @property
     def whole(self) -> TokenBatch:
@@ -100,6 +102,7 @@ class TokenBatch:
             self.grid,
             self.single,
             pick(self.labels),
+            templates=pick(self.templates),
         )
 
 

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hooks.errors import SiteMissing
+from hooks.ports import Port
 from hooks.projections import head_slices, weight_of
+from hooks.sites import Site
 from hooks.wiring import Wiring
 
 
@@ -17,6 +19,16 @@ class Weights:
 
     def __init__(self, model: PreTrainedModel, wiring: Wiring) -> None:
         self._model, self._wiring = model, wiring
+
+    def port(self, site: Site) -> Port:
+        """The module's edge on which a site is seen. Raises SiteMissing for a site that no module shows."""
+        if site not in self._wiring.ports:
+            raise SiteMissing(f"no module reads or gives {site} in this model.", "Choose another site.")
+        return self._wiring.ports[site]
+
+    def module(self, path: str) -> nn.Module:
+        """The module at a port's path."""
+        return self._model.get_submodule(path)
 
     def _attention(self, layer: int) -> tuple[nn.Module, int]:
         roles = self._wiring.main.layers[layer].attention
@@ -43,3 +55,41 @@ class Weights:
         if self._wiring.unembed is None:
             raise SiteMissing("this model has no unembedding.", "It is no language model.")
         return weight_of(self._model.get_submodule(self._wiring.unembed)).detach().T
+
+    def b_U(self) -> Float[Tensor, " d_vocab"]:
+        """[d_vocab]: the unembedding's bias, zeros where there is none. Raises SiteMissing for a model without one."""
+        bias = getattr(self._model.get_submodule(self._wiring.unembed or ""), "bias", None)
+        return bias.detach() if isinstance(bias, Tensor) else torch.zeros_like(self.W_U()[0])
+
+    def logit_cap(self) -> float | None:
+        """c where the model gives c · tanh(logits / c) in place of logits, by its config; else None."""
+        return getattr(self._model.config.get_text_config(), "final_logit_softcapping", None)
+
+    def W_out(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
+        """[d_mlp d_model]: what each neuron is multiplied with to give its write. Raises SiteMissing."""
+        module = self._neurons(layer)
+        weight = weight_of(module).detach()
+        return weight.T if hasattr(module, "in_features") else weight
+
+    def b_out(self, layer: int) -> Float[Tensor, " d_model"]:
+        """[d_model]: the bias of what reads the neurons, zeros where there is none. Raises SiteMissing."""
+        bias = getattr(self._neurons(layer), "bias", None)
+        return bias.detach() if isinstance(bias, Tensor) else torch.zeros_like(self.W_out(layer)[0])
+
+    def _neurons(self, layer: int) -> nn.Module:
+        mlp = self._wiring.main.layers[layer].mlp
+        if mlp is None:
+            raise SiteMissing(
+                f"layer {layer} has no MLP whose neurons are read by one matrix.", "Choose another layer."
+            )
+        return self._model.get_submodule(mlp.down)
+
+    def final_norm(self) -> tuple[Tensor | None, Tensor | None]:
+        """Weight and bias [d_model] of the final norm as its module holds them; None for one that it lacks.
+
+        Raises SiteMissing for a model without a final norm. Some families multiply by 1 + weight.
+        """
+        module = self.module(self.port(Site("ln_final")).module)
+        held = (getattr(module, name, None) for name in ("weight", "bias"))
+        weight, bias = (x.detach() if isinstance(x, Tensor) else None for x in held)
+        return weight, bias

@@ -29,6 +29,10 @@ from hooks.sites import MAIN, Site
 __all__ = ["WHOLE", "AttentionWiring", "LayerWiring", "Port", "StackWiring", "View", "Wiring", "wire"]
 
 
+# So many lists of modules are named to a user whose model has no stack.
+MOST_LISTS = 4
+
+
 @dataclass(frozen=True)
 class AttentionWiring:
     """One attention of a layer: its module and which call of it; its output projection; its sizes.
@@ -127,10 +131,7 @@ def wire(model: PreTrainedModel, feed: Feed, seen: Observation, rows: int) -> Wi
     blueprint = blueprint_of(model.config.model_type)
     found = _stacks(model, seen, blueprint)
     if not found:
-        raise ModelError(
-            f"{type(model).__name__} has no list of blocks with attention or a mixer.",
-            "The workbench opens transformers and their hybrids.",
-        )
+        raise _no_stack(model, blueprint)
     names = _names(model, [path for path, _ in found])
     stacks: dict[str, StackWiring] = {}
     ports: dict[Site, Port] = {}
@@ -164,14 +165,43 @@ def _stacks(model: PreTrainedModel, seen: Observation, blueprint: Blueprint) -> 
         if any(path.startswith(f"{other}.") for other, _ in found):
             continue
         blocks = [f"{path}.{n}" for n in range(len(module))]
-        holds = any(a.startswith(f"{block}.") for a in attended for block in blocks) or any(
-            first((*blueprint.attention, *blueprint.mixer), {name for name, _ in block.named_modules()})
-            for block in module
-        )
+        holds = any(a.startswith(f"{block}.") for a in attended for block in blocks) or _named_inside(module, blueprint)
         calls = [call for call in seen.calls if call.path in set(blocks)]
         if holds and calls:
             found.append((path, calls))
     return found
+
+
+def _named_inside(blocks: nn.ModuleList, blueprint: Blueprint) -> bool:
+    """Whether some block holds what is called attention or a mixer."""
+    wanted = (*blueprint.attention, *blueprint.mixer)
+    return any(first(wanted, {name for name, _ in block.named_modules()}) for block in blocks)
+
+
+def _no_stack(model: PreTrainedModel, blueprint: Blueprint) -> ModelError:
+    """Why a model has no stack: what its lists of modules are, and why none of them is a list of blocks."""
+    name = type(model).__name__
+    lists = {path: found for path, found in model.named_modules() if isinstance(found, nn.ModuleList) and len(found)}
+    if uncalled := [path for path, blocks in lists.items() if _named_inside(blocks, blueprint)]:
+        return ModelError(
+            f"{name} runs the blocks in '{uncalled[0]}' by a way on which no hook of theirs is called.",
+            "Its streams cannot be seen from outside; open a model whose code calls its blocks as modules.",
+        )
+    if not lists:
+        return ModelError(
+            f"{name} has no list of blocks with attention or a mixer: it keeps no modules in a list.",
+            "The workbench opens transformers and their hybrids.",
+        )
+    held = "; ".join(
+        f"'{path}' holds {len(blocks)} {type(blocks[0]).__name__}"
+        + (f" ({inner})" if (inner := ", ".join(part for part, _ in blocks[0].named_children())) else "")
+        for path, blocks in list(lists.items())[:MOST_LISTS]
+    )
+    return ModelError(
+        f"{name} has no list of blocks with attention or a mixer in each: {held}.",
+        "Parts of a layer that lie in separate lists, or mix by no attention, have no block whose input and output are "
+        "the stream. Where one of the names is attention, a blueprint in hooks/architectures says so.",
+    )
 
 
 def _names(model: PreTrainedModel, paths: Sequence[str]) -> list[str]:
@@ -201,14 +231,14 @@ def _wire_stack(
     for number, call in enumerate(blocks):
         until = blocks[number + 1].order if number + 1 < len(blocks) else len(seen.calls)
         roles = find_roles(look, call, until)
-        total = solve(model, roles, rows, factors)
+        total = solve(roles, rows, factors)
         ports |= {Site(site, number, name): port for site, port in _layer_ports(roles, total).items()}
-        layers.append(_layer(model, roles, total))
+        layers.append(_layer(roles, total))
         if roles.attention is not None and roles.attention.pattern is not None:
             patterns.append(roles.attention.pattern)
     since = max((call.order for call in earlier if call.order < blocks[0].order), default=-1)
-    start = start_of(model, seen, blocks[0], since, blueprint, rows, _factors(config, blueprint.embed_factor))
-    norm = final_norm(model, seen, blocks[-1], sorted({call.path for call in blocks}))
+    start = start_of(seen, blocks[0], since, blueprint, rows, _factors(config, blueprint.embed_factor))
+    norm = final_norm(seen, blocks[-1], sorted({call.path for call in blocks}))
     for site, port in (("embed", start.embed), ("pos_embed", start.pos_embed), ("ln_final", norm)):
         if port is not None:
             ports[Site(site, None, name)] = port
@@ -232,8 +262,7 @@ def _factors(config: Any, names: tuple[str, ...]) -> list[float]:
     return [1.0, *(value for value in given if value != 1.0)]
 
 
-def _layer(model: PreTrainedModel, roles: BlockRoles, total: Sum | None) -> LayerWiring:
-    paths = dict.fromkeys(call.path for call in roles.inside)
+def _layer(roles: BlockRoles, total: Sum | None) -> LayerWiring:
     attn = None if total is None else total.ports.get("attn_out")
     return LayerWiring(
         block=roles.path,
@@ -246,7 +275,7 @@ def _layer(model: PreTrainedModel, roles: BlockRoles, total: Sum | None) -> Laye
         steps=None if total is None else total.steps,
         parallel=total is not None and total.parallel,
         begins="resid_pre" if total is None else total.begins,
-        norms=tuple(path for path in paths if is_norm(model.get_submodule(path))),
+        norms=tuple(dict.fromkeys(call.path for call in roles.inside if is_norm(call.module))),
         writes=None if attn is None else attn.module,
     )
 

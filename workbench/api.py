@@ -10,7 +10,7 @@ The same experiment has the same id, and gives the same numbers, here, in the ap
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from transformers import AutoConfig
 
 from analyses.analysis import analysis_named, catalogue, normalised
 from analyses.bench import Bench, Progress
+from analyses.datasets import tasks
 from analyses.execute import run_experiment
 from analyses.experiment import Experiment, parse_experiment
 from analyses.grid import Grid
 from analyses.result import Result
+from analyses.tables import Columns
 from hooks.errors import SpecError
+from hooks.interventions import parse_intervention
 from hooks.interventions.mean import Mean
 from hooks.interventions.patch import Patch
 from hooks.interventions.zero import Zero
@@ -33,15 +36,21 @@ from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
 from hooks.reference import Dtype, ModelRef
 from hooks.tokens import TokenBatch, encode
-from workbench.examples import example_of
+from workbench.datasets import inputs_of_file, task_inputs
+from workbench.examples import example_of, experiment_on
 from workbench.export import Export, export
+from workbench.export.checkpoint import SavedModel
+from workbench.export.checkpoint import save_checkpoint as write_checkpoint
+from workbench.export.vectors import load_vectors, vectors_file
 from workbench.models import DEFAULT, open_named, resolve
 from workbench.replay import Replay, compare
 from workbench.results import read_folder, write_folder
 from workbench.settings import Settings
+from workbench.test_sets import evaluation_of
 
 __all__ = [
     "CapturePlan",
+    "Columns",
     "Experiment",
     "Export",
     "Grid",
@@ -54,15 +63,24 @@ __all__ = [
     "Zero",
     "catalogue",
     "compare",
+    "evaluation",
     "example",
     "export",
     "load_result",
+    "load_vectors",
     "open_model",
     "parse_experiment",
+    "parse_intervention",
     "run",
+    "save_checkpoint",
     "save_result",
+    "save_vectors",
+    "table",
+    "task",
+    "tasks",
     "tokens",
 ]
+
 
 def open_model(
     model: ModelRef | str | nn.Module,
@@ -112,14 +130,69 @@ def run(
     return run_experiment(wanted, bench)
 
 
-def example(analysis: str, *, model: ModelRef | str = DEFAULT) -> Experiment:
-    """A complete experiment for one analysis, ready to run or to change. Raises SpecError."""
-    return example_of(analysis_named(analysis), ModelRef.model_validate(model), Settings.load())
+def example(
+    analysis: str,
+    *,
+    model: ModelRef | str = DEFAULT,
+    inputs: Mapping[str, PromptSet] | None = None,
+    metric: str | None = None,
+) -> Experiment:
+    """A complete experiment for one analysis, ready to run or to change. Raises SpecError, InputError.
+
+    inputs: prompt sets such as `task` and `table` give; a worked prompt where there are none. metric: of these.
+    """
+    ref = ModelRef.model_validate(model)
+    if inputs is not None:
+        return experiment_on(analysis_named(analysis), ref, inputs, metric)
+    return example_of(analysis_named(analysis), ref, Settings.load())
+
+
+def task(
+    name: str, *, model: ModelRef | str = DEFAULT, n: int = 16, seed: int = 0, variant: str = ""
+) -> dict[str, PromptSet]:
+    """The prompt sets of a task for a model: clean, corrupt, and reference where there is one. See docs/tasks.md.
+
+    variant: the kind of corruption, the usual one where it is "". Raises InputError, ModelError.
+    """
+    return dict(task_inputs(name, ModelRef.model_validate(model), Settings.load(), n, seed, variant).inputs)
+
+
+def table(file: Path | str, columns: Columns | None = None) -> dict[str, PromptSet]:
+    """The prompt sets in a user's own .jsonl or .csv file. columns: which holds what; else their names say it.
+
+    Raises InputError that names the row and the column.
+    """
+    return inputs_of_file(Path(file), columns)
+
+
+def evaluation(
+    file: Path | str, *, model: ModelRef | str = DEFAULT, every_answer: bool = False, **params: Any
+) -> Experiment:
+    """The evaluation of a model on a file of BLiMP, MMLU, HellaSwag, TruthfulQA, own choices, or text.
+
+    every_answer: of TruthfulQA, all correct answers are right (MC2). params: such as edits=({"kind": "zero", …},).
+    Formats: docs/evaluation.md. Raises InputError.
+    """
+    return evaluation_of(Path(file), ModelRef.model_validate(model), every_answer=every_answer, **params)
 
 
 def save_result(result: Result, folder: Path | str) -> None:
     """Write a result as a folder: `result.json` and `grids.h5`. Raises StoreError."""
     write_folder(result, Path(folder))
+
+
+def save_checkpoint(result: Result, folder: Path | str, model: Instrumented | None = None) -> SavedModel:
+    """The result's model without the heads and neurons that its edits remove: a folder that transformers opens.
+
+    model: the result's own, where it is open already.
+    Raises SpecError for edits that weights cannot hold and a folder that is not empty, ModelError, StoreError.
+    """
+    return write_checkpoint(result, Path(folder), Settings.load(), opened=model)
+
+
+def save_vectors(result: Result, file: Path | str, model: Instrumented | None = None) -> None:
+    """Write the vectors that a result's edits name as safetensors. model: the opened one. Raises SpecError."""
+    Path(file).write_bytes(vectors_file(result, model or open_model(result.experiment.model)))
 
 
 def load_result(folder: Path | str) -> Result:

@@ -10,6 +10,8 @@ import torch
 
 from analyses.bench import Bench, Progress
 from analyses.experiment import Experiment
+from analyses.measured import Measured
+from analyses.vectors import as_json, inputs_of, used_by
 from hooks.activations import Activations
 from hooks.interventions import Intervention
 from hooks.model import Instrumented
@@ -20,6 +22,7 @@ from workbench.cache import Store, StoredActivations
 from workbench.cache.key import ModelFacts, capture_key
 from workbench.cache.read import Damaged
 from workbench.images import Images
+from workbench.sweeps import KeptSweeps
 
 
 class CachedBench(Bench):
@@ -35,8 +38,11 @@ class CachedBench(Bench):
         progress: Callable[[Progress], None] | None = None,
         budget_bytes: int,
         images: Images,
+        sweeps: KeptSweeps,
     ) -> None:
-        super().__init__(model, experiment, progress=progress, budget_bytes=budget_bytes)
+        self._sweep_store, self._pace_name = sweeps, f"{model.hash[:16]}-{model.device.type}-{model.info.dtype}"
+        pace = sweeps.pace(self._pace_name)
+        super().__init__(model, experiment, progress=progress, budget_bytes=budget_bytes, pace=pace)
         self._store, self._facts, self._images = store, ModelFacts(summary), images
         self.notes += summary["warnings"]
 
@@ -48,6 +54,19 @@ class CachedBench(Bench):
     def from_cache(self) -> bool:
         """Whether no forward pass was needed so far."""
         return self.forwards == 0
+
+    def kept(self, key: str) -> Measured | None:
+        """What this sweep had measured when it was stopped."""
+        found = self._sweep_store.load(key)
+        if found is not None:
+            self.notes.append(f"{int(found.done.sum())} of {len(found.done)} cells were measured before it was stopped")
+        return found
+
+    def keep(self, key: str, measured: Measured, *, now: bool = False) -> None:
+        """Keep what a sweep has measured, and how long its forwards took."""
+        self._sweep_store.save(key, measured, now=now)
+        if now or measured.done.all():
+            self._sweep_store.save_pace(self._pace_name, self.pace)
 
     def capture(self, inputs: str | TokenBatch, plan: CapturePlan, edits: Sequence[Intervention] = ()) -> Activations:
         """The planned sites of a run on `inputs` under `edits`: read from the store, or run and stored."""
@@ -77,7 +96,11 @@ class CachedBench(Bench):
     def _key(self, batch: TokenBatch, plan: CapturePlan, edits: Sequence[Intervention]) -> str:
         sites = plan.resolve(self.model.info).sites
         sources = {source: self.batch(source) for edit in edits for source in edit.sources}
-        return capture_key(self._facts, batch, sites, edits, sources)
+        vectors = {
+            name: (as_json(made), {of: self.batch(of) for of in inputs_of(made)})
+            for name, made in used_by(edits, self.experiment.vectors).items()
+        }
+        return capture_key(self._facts, batch, sites, edits, sources, vectors)
 
     def _provenance(self, inputs: str | TokenBatch, edits: Sequence[Intervention]) -> dict[str, Any]:
         given = self.experiment.inputs.get(inputs) if isinstance(inputs, str) else None

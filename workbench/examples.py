@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import AutoConfig
@@ -24,6 +25,18 @@ WORKED = {
 }
 """Prompts of the indirect-object task (Wang et al. 2022, arXiv 2211.00593): who is given the drink?"""
 SENTENCE = "The movie was better than anyone had hoped."
+
+
+def experiment_on(
+    analysis: Analysis, ref: ModelRef, inputs: Mapping[str, PromptSet], metric: str | None = None
+) -> Experiment:
+    """A complete experiment of `analysis` on prompts of a task or of the user's own. metric: where it has one.
+
+    Raises InputError for a prompt set that the analysis needs and that is not among them.
+    """
+    chosen = {"metric": metric} if metric and "metric" in analysis.Params.model_fields else {}
+    params = {**analysis.example, **chosen}
+    return normalised(Experiment(model=ref, inputs=dict(inputs), analysis=analysis.name, params=params))
 
 
 def example_of(analysis: Analysis, ref: ModelRef, settings: Settings) -> Experiment:

@@ -64,7 +64,7 @@ class KnownModels:
         self._folder = settings.workspace_dir / "models"
         self._images = Images(settings.workspace_dir / IMAGES)
         self._lock = threading.Lock()
-        self._tokenizers: dict[Path, tuple[dict[str, Any], Any]] = {}
+        self._loaded: dict[tuple[Path, str], tuple[dict[str, Any], Any]] = {}
 
     def _path(self, ref: ModelRef) -> Path:
         return self._folder / f"{digest([str(ref), self._settings.device])}.json"
@@ -105,7 +105,7 @@ class KnownModels:
         with self._lock:
             if info is None:
                 return encode(self._tokenizer(folder), inputs)
-            processor = load_processor(Path(record["folders"][0]), info.source_input) if record else None
+            processor = self._processor(Path(record["folders"][0]), info.source_input) if record else None
             return encode_inputs(self._tokenizer(folder), processor, info, inputs)
 
     def ask_tokenizer(self, ref: ModelRef, question: Callable[[Any, Path], Answer]) -> Answer:
@@ -124,11 +124,17 @@ class KnownModels:
         return found.tokenizer or found.folder
 
     def _tokenizer(self, folder: Path) -> Any:
-        """The tokenizer of a folder, loaded again when that has changed. Hold the lock: encoding is not reentrant."""
+        return self._current(folder, "", lambda: load_tokenizer(folder))
+
+    def _processor(self, folder: Path, name: str | None) -> Any:
+        return None if name is None else self._current(folder, name, lambda: load_processor(folder, name))
+
+    def _current(self, folder: Path, name: str, load: Callable[[], Any]) -> Any:
+        """What a folder holds, loaded again when it has changed. Hold the lock: encoding is not reentrant."""
         identity = folder_identity(folder)
-        kept = self._tokenizers.get(folder)
+        kept = self._loaded.get((folder, name))
         if kept is None or kept[0] != identity:
-            self._tokenizers[folder] = kept = (identity, load_tokenizer(folder))
+            self._loaded[folder, name] = kept = (identity, load())
         return kept[1]
 
 

@@ -69,4 +69,19 @@ class ExperimentRequest(Spec):
         return self.experiment.model
 
 
-Request = OpenRequest | CaptureRequest | ExperimentRequest
+class ForecastRequest(Spec):
+    """Say what an experiment will cost before it starts; give it `normalised`."""
+
+    kind: Literal["forecast"] = "forecast"
+    experiment: Experiment = Field()
+
+    @property
+    def id(self) -> str:
+        return digest(["forecast", self.experiment.id])
+
+    @property
+    def model(self) -> ModelRef:
+        return self.experiment.model
+
+
+Request = OpenRequest | CaptureRequest | ExperimentRequest | ForecastRequest

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from pydantic import Field, ValidationError, field_validator
 
+from analyses.tasks.base import MOST
 from hooks.errors import SpecError
 from hooks.interventions import KINDS, Intervention, parse_intervention
 from hooks.prompts import ImagePrompt, PromptSet, Special
@@ -32,6 +33,13 @@ class State(Spec):
     target: str = ""
     image: str = ""
     other: str = ""
+    # many prompts instead of one: a task with its size and corruption (and `seed`), or the hash of a kept table with
+    # its columns as JSON ("" where their names say what they are)
+    task: str = ""
+    n: int = Field(default=16, ge=1, le=MOST)
+    variant: str = ""
+    data: str = ""
+    columns: str = ""
     # attention
     stack: str = ""
     layer: int | None = Field(default=None, ge=0)

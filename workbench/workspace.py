@@ -14,8 +14,11 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from analyses.analysis import normalised
+from analyses.experiment import Experiment
+from analyses.forecast import Forecast
 from analyses.grid import Grid
 from analyses.result import Result
+from analyses.tasks.base import TaskInputs
 from hooks.errors import ModelError, StoreError
 from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
@@ -23,6 +26,7 @@ from hooks.reference import ModelRef
 from hooks.tokens import TokenBatch
 from workbench.cache import Store, StoredActivations
 from workbench.cache.key import ModelFacts, capture_key
+from workbench.datasets import RecentTasks
 from workbench.engines.base import Engine, title, urgency
 from workbench.engines.runner import partial_path
 from workbench.grids import StoredGrids
@@ -30,9 +34,11 @@ from workbench.images import Images
 from workbench.job_table import KEPT_ROWS, TABLE, JobTable
 from workbench.jobs import Job, NewJob
 from workbench.known import IMAGES, Answer, KnownModels
-from workbench.requests import CaptureRequest, ExperimentRequest, Request
+from workbench.requests import CaptureRequest, ExperimentRequest, ForecastRequest, Request
 from workbench.results import ResultCard, Results
 from workbench.settings import Settings
+from workbench.sweeps import KeptSweeps
+from workbench.tables import Tables
 
 EngineName = Literal["worker", "inline"]
 POLL_SECONDS = 0.02
@@ -51,8 +57,12 @@ class Workspace:
         self._table = JobTable(self._folder / TABLE)
         self._known = KnownModels(settings)
         self.images = Images(self._folder / IMAGES)
+        self.tables = Tables(self._folder / "data")
+        self._made = RecentTasks()
         self.store = Store(self._folder / "store", settings.store_limit_bytes)
         self._results = Results(self._folder / "results")
+        self._sweeps = KeptSweeps(self._folder)
+        self._sweeps.tidy()
         self._table.fail_orphans(locks.is_alive)
         self._engine: Engine = _engine(engine, settings, self._table, locks.owner)
 
@@ -79,8 +89,8 @@ class Workspace:
         priority: outweighs the urgency that the kind of request has by itself. Raises SpecError, InputError,
         SiteMissing for what can be seen to be wrong without the model.
         """
-        if isinstance(request, ExperimentRequest):
-            request = ExperimentRequest(experiment=normalised(request.experiment))
+        if isinstance(request, ExperimentRequest | ForecastRequest):
+            request = type(request)(experiment=normalised(request.experiment))
         new = NewJob(
             id=request.id,
             kind=request.kind,
@@ -166,6 +176,10 @@ class Workspace:
         """What `question(tokenizer, folder)` gives for a model's tokenizer, without the model. Raises ModelError."""
         return self._known.ask_tokenizer(ModelRef.model_validate(model), question)
 
+    def task(self, model: ModelRef | str, name: str, n: int, seed: int, variant: str) -> TaskInputs:
+        """A task's prompt sets for a model, without the model. Raises InputError, ModelError."""
+        return self.ask_tokenizer(model, lambda tokenizer, _: self._made.make(tokenizer, name, n, seed, variant))
+
     def capture(self, request: CaptureRequest) -> StoredActivations | None:
         """The captured activations; None where they are not there yet: submit the request.
 
@@ -182,6 +196,10 @@ class Workspace:
         return self.store.find(capture_key(facts, batch, sites, request.edits, sources))
 
     # -- results
+
+    def forecast(self, experiment: Experiment) -> Forecast | None:
+        """What an experiment will cost, where it was asked; None: submit a ForecastRequest."""
+        return self._sweeps.forecast(ForecastRequest(experiment=normalised(experiment)).id)
 
     def result(self, result_id: str) -> Result | None:
         """A result that was computed and not deleted, or None."""

@@ -12,40 +12,44 @@ A layer is all that it writes to the residual stream, a position these writes at
 part, such as the state-space layers of a hybrid, are left out of a sweep and named.
 
 Sources: Olsson et al. 2022, arXiv 2209.11895 (zero); Wang et al. 2022, arXiv 2211.00593 (mean); Chan et al. 2022
-(resample). Several prompts: the mean over prompts of per-prompt differences.
+(resample). Several prompts: the mean over prompts of per-prompt differences, with a bootstrap interval. Beside it
+stands the range of the same edit on other parts of the same kind: drawn at random for parts removed together, the whole
+map for a sweep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from analyses.analysis import Analysis, Findings
-from analyses.averages import averaged
+from analyses.averages import averaged, control
 from analyses.bench import Bench
 from analyses.comparison import ATTENTION, distributions, pattern_shifts
+from analyses.controls import random_worlds
+from analyses.edit_words import edits_in_words
 from analyses.experiment import Experiment
 from analyses.grid import Coord, Grid
-from analyses.metrics import METRICS, Metric, MetricName, output_of
+from analyses.maps import CellMap, changes, map_of
+from analyses.metric_choice import MetricChoice, metric_of
+from analyses.metrics import METRICS, Metric, output_of
 from analyses.parts import HeadSite, Over, dims_of, parts_of, sharing_in_words
-from analyses.phrases import HEAD_SITES, head_in_words, listed, metric_in_words, part_in_words, prompts_in_words
+from analyses.phrases import HEAD_SITES, head_in_words, listed, metric_in_words, prompts_in_words
 from analyses.sweep import Measured, sweep
 from hooks.errors import SpecError
-from hooks.info import ModelInfo
 from hooks.interventions import Intervention, parse_intervention
 from hooks.interventions.mean import Mean
 from hooks.interventions.patch import Patch
 from hooks.interventions.zero import Zero
-from hooks.model import Instrumented
 from hooks.plan import CapturePlan
 from hooks.schedule import World
 from hooks.sites import MAIN, Part, Site
 from hooks.spec import Spec
 
 VERBS = {"zero": "Zero", "mean": "Mean-ablate", "resample": "Resample"}
+CONTROLS = 20
 KL_ABOUT = "KL divergence of the ablated from the clean distribution"
 
 
@@ -55,8 +59,10 @@ class Params(Spec):
     site: where a sweep over heads replaces them; `k` and `v` have one part per key/value head. stack: sweep another
     stack than the main one, such as "encoder". at: part addresses, or
     interventions where parts are removed in different ways. layers: restrict a sweep.
-    reference, mean_over: the input whose mean is taken, at each position apart ("prompts") or over all ("positions").
-    source: the input that resampling copies from.
+    reference, mean_over: the input whose mean is taken, at each position apart ("prompts"), that
+    within each prompt's template ("template"), or over all ("positions").
+    source: the input that resampling copies from. controls: how many random sets of parts of the same kind are removed
+    for comparison where parts are named; 0 for none, and then a sweep has no range to compare with either.
     """
 
     kind: Literal["zero", "mean", "resample"] = "zero"
@@ -65,12 +71,13 @@ class Params(Spec):
     site: HeadSite = Field(default="z", exclude_if=lambda site: site == "z")
     stack: str = Field(default=MAIN, exclude_if=lambda stack: stack == MAIN)
     at: tuple[Part | Intervention, ...] | None = None
-    metric: MetricName = "logit_diff"
+    metric: MetricChoice = "logit_diff"
     layers: tuple[int, ...] | None = None
     reference: str = "clean"
-    mean_over: Literal["prompts", "positions"] = "prompts"
+    mean_over: Literal["prompts", "positions", "template"] = "prompts"
     source: str = "corrupt"
     per_prompt: bool = Field(default=False)
+    controls: int = Field(default=CONTROLS, ge=0, le=1000, exclude_if=lambda count: count == CONTROLS)
 
     @field_validator("at", mode="before")
     @classmethod
@@ -110,11 +117,15 @@ class Params(Spec):
 
 
 def compute(params: Params, bench: Bench) -> Findings:
-    METRICS[params.metric].check(bench.batch("clean"), bench.model.info)
-    return _together(params, bench) if params.at is not None else _sweep(params, bench)
+    metric = metric_of(params.metric, bench.model)
+    metric.check(bench.batch("clean"), bench.model.info)
+    # How far the choice moves, where the model makes one.
+    beside = (METRICS["kl"],) if output_of(bench.model.info) == "choice" else ()
+    metrics = list(dict.fromkeys((metric, *beside)))
+    return _together(params, bench, metrics) if params.at is not None else _sweep(params, bench, metrics)
 
 
-def _sweep(params: Params, bench: Bench) -> Findings:
+def _sweep(params: Params, bench: Bench, metrics: list[Metric]) -> Findings:
     info, over = bench.model.info, params.over or "head"
     batch, sizes = bench.batch("clean").side(params.stack), info.stack(params.stack)
     layers = params.layers or tuple(range(sizes.n_layers))
@@ -128,117 +139,97 @@ def _sweep(params: Params, bench: Bench) -> Findings:
     if over == "position" and len(set(batch.lengths)) > 1:
         raise SpecError("a sweep over positions needs prompts of equal length.", "Use one prompt, or equal lengths.")
     writable, width = bench.model.writable, min(batch.lengths)
-    cells = parts_of(over, info, layers, width, params.site, stack=params.stack, writable=writable)
-    there = [_removable(bench.model, parts) for parts in cells.values()]
-    coords: dict[str, tuple[Coord, ...]] = {
-        dim: tuple(dict.fromkeys(cell[axis] for cell in cells)) for axis, dim in enumerate(dims_of(over, params.site))
-    }
-    more = sharing_in_words(range(sizes.n_kv_heads), sizes) if "kv_head" in coords else ""
-    if not any(there):
-        whole = Part(Site("mlp_post" if over == "neuron" else params.site, layers[0], params.stack))
-        bench.model.require_writable([Zero(at=part) for parts in cells.values() for part in parts] or [Zero(at=whole)])
-    more += _left_out(cells, there)
-    chosen = [parts for parts, kept in zip(cells.values(), there, strict=True) if kept]
-    worlds: list[World] = [tuple(params.edit(part) for part in parts) for parts in chosen]
-    metrics, say = _metrics(params, info), f"ablating {len(worlds)} parts one at a time"
-    places = np.flatnonzero(there)
+    parts = parts_of(over, info, layers, width, params.site, stack=params.stack, writable=writable)
+    if not any(parts.values()):
+        whole = Site("mlp_post" if over == "neuron" else params.site, layers[0], params.stack)
+        bench.model.require_writable([Zero(at=Part(whole))])
+    cells = map_of(bench.model, dict(parts.items()), dims_of(over, params.site))
+    shared = sharing_in_words(range(sizes.n_kv_heads), sizes) if "kv_head" in cells.coords else ""
+    more = f"{shared}{cells.left_out}"
+    worlds: list[World] = [tuple(params.edit(part) for part in chosen) for chosen in cells.parts]
+    say = f"ablating {len(worlds)} parts one at a time"
 
     def shown(measured: Measured) -> None:
-        grids = _effect_grids(params, metrics, measured, coords, places, more)
-        bench.step(int(measured.done.sum()), len(worlds), say, grids[0])
+        partial = _map(params, metrics, measured, cells, more, interval=False)
+        bench.step(int(measured.done.sum()), len(worlds), say, partial[0])
 
     bench.step(0, len(worlds), say)
     measured = sweep(bench, "clean", worlds, metrics, on_chunk=shown)
-    return Findings(_effect_grids(params, metrics, measured, coords, places, more))
+    grids = _map(params, metrics, measured, cells, more)
+    if params.controls:
+        effects = changes(measured).mean(axis=1)
+        grids += control("control", effects, metrics[0].unit, f"all {len(worlds)} parts of the map")
+    return Findings((*grids, *_kl_map(metrics, measured, cells, more)))
 
 
-def _metrics(params: Params, info: ModelInfo) -> list[Metric]:
-    """The metric that is asked for, and how far the choice moves where the model makes one."""
-    beside = (METRICS["kl"],) if output_of(info) == "choice" else ()
-    return list(dict.fromkeys((METRICS[params.metric], *beside)))
-
-
-def _removable(model: Instrumented, parts: tuple[Part, ...]) -> bool:
-    """Whether a cell's layer has its parts. Raises SiteMissing for layers, heads and units that do not exist."""
-    for part in parts:
-        model.info.check_part(part)
-    return bool(parts) and all(part.site in model.writable for part in parts)
-
-
-def _left_out(cells: Mapping[tuple[int, ...], tuple[Part, ...]], there: list[bool]) -> str:
-    """Which layers a sweep leaves out, as the end of a sentence."""
-    missing = {cell[0]: parts for (cell, parts), kept in zip(cells.items(), there, strict=True) if not kept}
-    if not missing:
-        return ""
-    names = sorted({part.site.name for parts in missing.values() for part in parts})
-    which = listed(list(map(str, missing)))
-    have = f"layer {which} has" if len(missing) == 1 else f"layers {which} have"
-    return f"; {have} no {listed(names) if names else 'such part'}"
-
-
-def _effect_grids(
-    params: Params,
-    metrics: list[Metric],
-    measured: Measured,
-    coords: dict[str, tuple[Coord, ...]],
-    places: np.ndarray,
-    more: str,
+def _map(
+    params: Params, metrics: list[Metric], measured: Measured, cells: CellMap, more: str, *, interval: bool = True
 ) -> tuple[Grid, ...]:
-    """Maps of what was measured. places: where in the map each measured cell is; more: what to say of the others."""
-    dims = tuple(coords)
-    shape = tuple(len(coords[dim]) for dim in dims)
-    n_prompts, size = measured.clean.shape[1], int(np.prod(shape))
-
-    def mapped(m: int, minus: np.ndarray) -> np.ndarray:
-        values = np.zeros((n_prompts, size))
-        values[:, places] = (measured.cells[m] - minus[None]).T
-        return values.reshape(-1, *shape)
-
-    done = np.zeros(size, dtype=bool)
-    done[places] = measured.done
-    valid = None if done.all() else np.broadcast_to(done.reshape(shape), (n_prompts, *shape))
+    """The map of effects and the clean value. more: what to say of the cells, as the end of a sentence."""
     metric, clean = metrics[0], measured.clean[0]
     about = f"{metric.title} after removing the part, minus before{more}"
-    grids = list(
-        averaged("effect", mapped(0, clean), dims, coords, metric.unit, baseline=0.0,
-                 about=about, per_prompt=params.per_prompt, valid=valid)
+    effects = cells.laid_out(changes(measured))
+    return (
+        *averaged("effect", effects, cells.dims, cells.coords, metric.unit, baseline=0.0, about=about,
+                  per_prompt=params.per_prompt, valid=cells.known_by_prompt(measured.done, len(clean)),
+                  interval=interval),
+        *averaged("metric_clean", clean, (), {}, metric.unit, about=f"{metric.title} of the clean run",
+                  per_prompt=params.per_prompt, interval=interval),
     )  # fmt: skip
-    grids += averaged("metric_clean", clean, (), {}, metric.unit, about=f"{metric.title} of the clean run",
-                      per_prompt=params.per_prompt)  # fmt: skip
-    if METRICS["kl"] in metrics:
-        kl = mapped(metrics.index(METRICS["kl"]), np.zeros(n_prompts))
-        grids += averaged("kl", kl, dims, coords, "nat", baseline=0.0, about=f"{KL_ABOUT}{more}", valid=valid)
-    return tuple(grids)
 
 
-def _together(params: Params, bench: Bench) -> Findings:
+def _kl_map(metrics: list[Metric], measured: Measured, cells: CellMap, more: str) -> tuple[Grid, ...]:
+    if METRICS["kl"] not in metrics:
+        return ()
+    values = cells.laid_out(measured.cells[metrics.index(METRICS["kl"])])
+    return averaged("kl", values, cells.dims, cells.coords, "nat", baseline=0.0, about=f"{KL_ABOUT}{more}",
+                    valid=cells.known_by_prompt(measured.done, measured.clean.shape[1]), null=False)  # fmt: skip
+
+
+def _together(params: Params, bench: Bench, metrics: list[Metric]) -> Findings:
     world: World = tuple(params.edit(part) for part in params.at or ())
     if not world:
         raise SpecError("nothing to ablate: `at` is empty.", 'Name a part, such as "L3.z[head=5]".')
-    metric, metrics = METRICS[params.metric], _metrics(params, bench.model.info)
+    metric, say = metrics[0], "comparing distributions and attention"
     bench.step(0, 3, "ablating all parts together")
-    measured = sweep(bench, "clean", [world], metrics)
-    bench.step(1, 3, "comparing distributions and attention")
+    for edit in world:
+        bench.model.info.check_part(edit.at)
+    others = random_worlds(world, bench.model, params.controls, bench.experiment.seed)
+    measured = sweep(bench, "clean", [world, *others], metrics)
+    bench.step(1, 3, say)
     seen = {site for site in bench.model.sites if site.name in ATTENTION}
     plan = CapturePlan(sites=frozenset({*seen, Site("logits")}))
     clean, changed = bench.capture("clean", plan), bench.capture("clean", plan, world)
-    bench.step(2, 3, "comparing distributions and attention")
+    bench.step(2, 3, say)
     at = [edit.at for edit in world if edit.at.site.kind.head_axis == "kv_head"]
     about = f"{metric.title} after removing the parts together, minus before"
     about += sharing_in_words(sorted({part.head for part in at if part.head is not None}), bench.model.info)
+    effects = changes(measured)
     grids = [
-        *averaged("effect", measured.cells[0, 0] - measured.clean[0], (), {}, metric.unit, baseline=0.0,
-                  about=about, per_prompt=params.per_prompt),
+        *averaged("effect", effects[0], (), {}, metric.unit, baseline=0.0, about=about, per_prompt=params.per_prompt),
         *averaged("metric_clean", measured.clean[0], (), {}, metric.unit,
                   about=f"{metric.title} of the clean run", per_prompt=params.per_prompt),
     ]  # fmt: skip
     if METRICS["kl"] in metrics:
         kl = measured.cells[metrics.index(METRICS["kl"]), 0]
-        grids += averaged("kl", kl, (), {}, "nat", baseline=0.0, about=KL_ABOUT, per_prompt=params.per_prompt)
+        grids += averaged("kl", kl, (), {}, "nat", baseline=0.0, about=KL_ABOUT, per_prompt=params.per_prompt,
+                          null=False)  # fmt: skip
         grids += distributions(bench, clean["logits"], changed["logits"])
-    grids += pattern_shifts(bench, clean, changed)
-    bench.step(3, 3, "comparing distributions and attention")
+    grids += [*pattern_shifts(bench, clean, changed), *_controls(others, effects[1:], metric)]
+    bench.step(3, 3, say)
     return Findings(tuple(grids))
+
+
+def _controls(others: tuple[World, ...], effects: np.ndarray, metric: Metric) -> tuple[Grid, ...]:
+    """The effect of every random set of parts, and their range. effects: [set prompt]."""
+    if not others:
+        return ()
+    names = tuple(", ".join(str(edit.at) for edit in world) for world in others)
+    coords: dict[str, tuple[Coord, ...]] = {"draw": tuple(range(len(others))), "parts": names}
+    about = "effect of the same edit on parts of the same kind drawn at random, none of them those that were chosen"
+    each = averaged("control", effects.T, ("draw",), coords, metric.unit, baseline=0.0, about=about, interval=False)
+    means = effects.mean(axis=1)
+    return (*each, *control("control", means, metric.unit, f"{len(others)} random sets of parts of the same kind"))
 
 
 def _every_head(site: HeadSite) -> str:
@@ -256,12 +247,8 @@ def sentence(params: Params, experiment: Experiment) -> str:
         each = _every_head(params.site) if over == "head" else f"every {names.get(over, over)}"
         stack = "" if params.stack == MAIN else f" of the {params.stack}"
         return f"{VERBS[params.kind]} {each}{stack}{layers}, one at a time, {measure}."
-    by_kind: dict[str, list[str]] = {}
-    for edit in (params.edit(item) for item in params.at):
-        by_kind.setdefault("resample" if edit.kind == "patch" else edit.kind, []).append(part_in_words(edit.at))
-    phrases = [f"{VERBS.get(kind, kind)} {listed(parts)}" for kind, parts in by_kind.items()]
-    first, *rest = phrases
-    return f"{', '.join([first, *(phrase[0].lower() + phrase[1:] for phrase in rest)])} {measure}."
+    done = edits_in_words([params.edit(item) for item in params.at])
+    return f"{done[0].upper()}{done[1:]} {measure}."
 
 
 ANALYSIS = Analysis(

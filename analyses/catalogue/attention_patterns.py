@@ -73,6 +73,7 @@ def compute(params: Params, bench: Bench) -> Findings:
             about="attention weight from query position to key position; rows sum to 1",
             per_prompt=params.per_prompt,
             valid=None if real.all() else seen,
+            interval=False,
         )
     )
 

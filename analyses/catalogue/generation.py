@@ -30,6 +30,7 @@ from hooks.generate import Continuation
 from hooks.interventions import Intervention, parse_intervention
 from hooks.plan import CapturePlan
 from hooks.sampling import Choice, Sampling
+from hooks.sites import MAIN
 from hooks.spec import Spec
 from hooks.tokens import display
 
@@ -110,8 +111,8 @@ def compute(params: Params, bench: Bench) -> Findings:
 
 
 def _patterns(bench: Bench) -> CapturePlan:
-    """The patterns that the model has; asking for all of them where there are none lets the model say why."""
-    sites = frozenset(site for site in bench.model.sites if site.name == "pattern")
+    """The patterns that the continued stack has; asking for all of them where there are none lets the model say why."""
+    sites = frozenset(site for site in bench.model.sites if site.name == "pattern" and site.stack == MAIN)
     return CapturePlan(sites=sites) if sites else CapturePlan.of("L*.pattern")
 
 

@@ -152,7 +152,8 @@ def _grids(params: Params, values: np.ndarray, known: np.ndarray) -> tuple[Grid,
     grids: list[Grid] = []
     for i, name in enumerate(params.scores):
         grids += averaged(name, values[i], ("layer", "head"), coords, SCORES[name][1], baseline=0.0,
-                          about=f"{SCORES[name][2]}{more}", per_prompt=params.per_prompt, valid=valid)  # fmt: skip
+                          about=f"{SCORES[name][2]}{more}", per_prompt=params.per_prompt, valid=valid,
+                          null=False)  # fmt: skip
     return tuple(grids)
 
 

@@ -199,7 +199,7 @@ def _grids(
         by_prompt = np.stack([item.alone if name == "position_pattern" else item.pattern for item in read], axis=1)
         valid = None if real.all() else np.broadcast_to(real[:, :, None], by_prompt.shape)
         grids += averaged(name, by_prompt, tuple(maps), maps, "attention", about=words,
-                          per_prompt=params.per_prompt, valid=valid)  # fmt: skip
+                          per_prompt=params.per_prompt, valid=valid, interval=False)  # fmt: skip
     for name, words in (
         (
             "explained",

@@ -10,7 +10,8 @@ from hooks.discover import discover
 from hooks.errors import SpecError
 from hooks.interventions.base import Intervention, Kind
 
-KINDS: dict[str, type[Intervention]] = {kind.name: kind.cls for kind in discover("hooks.interventions", "KIND", Kind)}
+KINDS_BY_NAME: dict[str, Kind] = {kind.name: kind for kind in discover("hooks.interventions", "KIND", Kind)}
+KINDS: dict[str, type[Intervention]] = {name: kind.cls for name, kind in KINDS_BY_NAME.items()}
 
 
 def parse_intervention(value: Any) -> Intervention:
@@ -23,8 +24,15 @@ def parse_intervention(value: Any) -> Intervention:
         return TypeAdapter(KINDS[value["kind"]]).validate_python(value)
     except ValidationError as error:
         raise SpecError(
-            f"intervention {value!r}: {error.errors()[0]['msg']}.", 'Such as {"kind": "zero", "at": "L3.z[head=5]"}.'
+            f"intervention {value!r}: {_first(error)}.", 'Such as {"kind": "zero", "at": "L3.z[head=5]"}.'
         ) from error
 
 
-__all__ = ["KINDS", "Intervention", "parse_intervention"]
+def _first(error: ValidationError) -> str:
+    """The first problem, with the field that it is about."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{first['loc'][0]}: {message}" if first["loc"] else message
+
+
+__all__ = ["KINDS", "KINDS_BY_NAME", "Intervention", "parse_intervention"]

@@ -26,4 +26,4 @@ class Patch(Intervention):
         return ctx.source(self.source)
 
 
-KIND = Kind("patch", Patch, "patch")
+KIND = Kind("patch", Patch, "patch", lambda edit, parts: f"patch {parts} from ‘{edit.source}’")

@@ -19,4 +19,4 @@ class Zero(Intervention):
         return torch.zeros_like(x)
 
 
-KIND = Kind("zero", Zero, "zero")
+KIND = Kind("zero", Zero, "zero", lambda edit, parts: f"zero {parts}")

@@ -8,8 +8,10 @@ import torch
 
 from analyses.analysis import normalised, sentence
 from analyses.experiment import Experiment
+from analyses.memory import row_bytes
 from analyses.phrases import query_heads_in_words
 from hooks.errors import Cancelled, InputError, SiteMissing, SpecError
+from hooks.prompts import PromptSet
 from tests.analyses.conftest import PROMPTS
 from tests.hooks.test_tokens import BARE
 
@@ -121,17 +123,19 @@ def test_per_prompt_values_average_to_the_grid(run):
     assert by_prompt.values.mean(0) == pytest.approx(result.grid("effect").values, abs=1e-6)
 
 
-def test_partial_maps_mark_what_is_not_measured_yet_and_cancel_stops_between_forwards(run):
+def test_partial_maps_mark_what_is_not_measured_yet_and_cancel_stops_between_forwards(run, model):
     seen = []
+    batch = model.tokens(PromptSet(prompts=tuple(PROMPTS)))
+    room = 2 * len(PROMPTS) * 2 * row_bytes(model.info, batch, everywhere=False)
 
     def watch(progress):
-        if progress.partial is not None:
+        if progress.partial is not None and progress.partial.valid.any():
             seen.append(progress.partial)
         if len(seen) == 2:
             raise Cancelled("cancelled")
 
     with pytest.raises(Cancelled):
-        run("ablation", {}, progress=watch)
+        run("ablation", {}, progress=watch, budget_bytes=room)
     assert len(seen) == 2
     assert 0 < seen[0].valid.sum() < seen[1].valid.sum() < 12
 

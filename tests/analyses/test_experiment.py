@@ -92,6 +92,6 @@ def test_every_analysis_has_a_source_and_describes_itself_in_a_sentence():
 def test_sentences_name_parts_as_a_reader_would():
     params = {"at": ["L23.z[head=3]", "L5.mlp_out", {"kind": "mean", "at": "L2.attn_out[pos=last]"}]}
     assert sentence(changed(params=params)) == (
-        "Zero head 23.3 and MLP 5, mean-ablate attention 2 at last on 1 prompt; "
+        "Zero head 23.3 and MLP 5, mean-ablate attention 2 at the last position on 1 prompt; "
         "measure logit(‘ Mary’) − logit(‘ John’)."
     )

@@ -27,6 +27,10 @@ def edits(page: Page) -> list[str]:
     return [edit for edit in text.split(";") if edit]
 
 
+def expect_edits(page: Page, *wanted: str) -> None:
+    page.wait_for_url(lambda url: edits(page) == list(wanted))
+
+
 def picker(page: Page, part: str) -> Locator:
     return page.locator(f"#abl-picker [data-abl-toggle='{part}']")
 
@@ -54,14 +58,16 @@ def test_from_an_open_head_to_an_exported_ablation(page: Page, app_url: str) -> 
 
     expect(page.locator("#abl-sentence")).to_contain_text("Zero head 1.2")
     expect(page.locator("#abl-effect")).to_have_text(NUMBER, timeout=120_000)
+    saving = page.locator("#abl-numbers .abl-save")
+    result_id = saving.get_attribute("data-result") or ""
     clean, ablated = page.locator("#abl-clean-table"), page.locator("#abl-ablated-table")
-    assert clean.locator("tbody bdi").all_inner_texts() == ablated.locator("tbody bdi").all_inner_texts()
+    expect(ablated.locator("tbody bdi")).to_have_text(clean.locator("tbody bdi").all_inner_texts())
     expect(page.locator("#abl-distributions .wb-edited-word")).to_have_text("edited")
-    assert picker(page, "L1.z[head=2]").get_attribute("aria-pressed") == "true"
+    expect(picker(page, "L1.z[head=2]")).to_have_attribute("aria-pressed", "true")
 
     page.locator("#abl-sweep-panel").get_by_role("button", name="Sweep all heads").click()
     expect(page.locator("#abl-sweep .abl-status")).to_contain_text(re.compile(r"(\d+) of \1 measured"), timeout=120_000)
-    assert page.locator("#abl-map .abl-missing").count() == 0
+    expect(page.locator("#abl-map .abl-missing")).to_have_count(0)
     strongest = page.locator("#abl-strongest .abl-item").first
     part = strongest.get_attribute("data-abl-toggle")
     assert part
@@ -70,16 +76,16 @@ def test_from_an_open_head_to_an_exported_ablation(page: Page, app_url: str) -> 
         part = strongest.get_attribute("data-abl-toggle")
     page.locator(f"#abl-map [data-abl-toggle='{part}']").click()
     expect(strongest).to_have_attribute("aria-pressed", "true")
-    assert edits(page) == ["zero:L1.z[head=2]", f"zero:{part}"]
+    expect_edits(page, "zero:L1.z[head=2]", f"zero:{part}")
     expect(page.locator("#abl-sentence")).to_contain_text(" and ")
 
     page.keyboard.press("u")
     expect(strongest).to_have_attribute("aria-pressed", "false")
-    assert edits(page) == ["zero:L1.z[head=2]"]
+    expect_edits(page, "zero:L1.z[head=2]")
     expect(page.locator("#abl-sentence")).to_contain_text("Zero head 1.2 on")
 
-    saving = page.locator("#abl-numbers .abl-save")
-    result_id = saving.get_attribute("data-result")
+    # The numbers of the one head again, not those of both.
+    expect(saving).to_have_attribute("data-result", result_id)
     shown = {name: page.locator(f"#abl-{name}").inner_text() for name in ("effect", "clean", "kl")}
     tables = {
         name: dict(
@@ -120,14 +126,14 @@ def test_a_click_takes_a_part_in_and_out_and_the_address_follows(page: Page, app
     expect(page.locator("#abl-empty")).to_be_visible()
     picker(page, "L0.mlp_out").click()
     expect(page.locator("#abl-effect")).to_have_text(NUMBER)
-    assert edits(page) == ["zero:L0.mlp_out"]
+    expect_edits(page, "zero:L0.mlp_out")
     page.locator("#abl-picker [data-name='layer 1']").click()
-    assert edits(page) == ["zero:L0.mlp_out", "zero:L1.attn_out", "zero:L1.mlp_out"]
+    expect_edits(page, "zero:L0.mlp_out", "zero:L1.attn_out", "zero:L1.mlp_out")
     expect(page.locator("#abl-sentence")).to_contain_text("MLP 0, attention 1 and MLP 1")
     page.locator("#abl-picker [data-name='layer 1']").click()
     picker(page, "L0.mlp_out").click()
     expect(page.locator("#abl-empty")).to_be_visible()
-    assert edits(page) == []
+    expect_edits(page)
 
 
 def test_arrows_walk_over_the_cells_and_enter_adds_one(page: Page, app_url: str) -> None:
@@ -139,7 +145,7 @@ def test_arrows_walk_over_the_cells_and_enter_adds_one(page: Page, app_url: str)
     expect(picker(page, "L1.z[head=1]")).to_be_focused()
     expect(page.locator("#abl-parts .abl-readout")).to_have_text("head 1.1")
     page.keyboard.press("Enter")
-    assert edits(page) == ["zero:L1.z[head=1]"]
+    expect_edits(page, "zero:L1.z[head=1]")
     page.keyboard.press("u")
     expect(picker(page, "L1.z[head=1]")).to_have_attribute("aria-pressed", "false")
     page.keyboard.press("Shift+U")
@@ -151,12 +157,12 @@ def test_kind_and_position_apply_to_everything_in_the_tray(page: Page, app_url: 
     ready(page)
     page.locator("#abl-chips [data-abl-where='3']").click()
     expect(page.locator("#abl-sentence")).to_contain_text("head 0.1 at position 3")
-    assert edits(page) == ["zero:L0.z[head=1,pos=3]"]
+    expect_edits(page, "zero:L0.z[head=1,pos=3]")
     page.locator("#abl-kind").get_by_text("Mean").click()
     expect(page.locator("#abl-sentence")).to_contain_text("Mean-ablate head 0.1 at position 3")
     expect(page.locator("#abl-effect")).to_have_text(re.compile(r"\d"))
     picker(page, "L1.z[head=0,pos=3]").click()
-    assert edits(page) == ["mean:L0.z[head=1,pos=3]", "mean:L1.z[head=0,pos=3]"]
+    expect_edits(page, "mean:L0.z[head=1,pos=3]", "mean:L1.z[head=0,pos=3]")
 
 
 def test_a_neuron_is_added_by_its_number(page: Page, app_url: str) -> None:
@@ -169,7 +175,7 @@ def test_a_neuron_is_added_by_its_number(page: Page, app_url: str) -> None:
     page.locator("#abl-neuron-unit").blur()
     page.get_by_role("button", name="Add neuron").click()
     expect(page.locator("#abl-sentence")).to_contain_text("neuron 1.5")
-    assert edits(page) == ["zero:L1.mlp_post[unit=5]"]
+    expect_edits(page, "zero:L1.mlp_post[unit=5]")
 
 
 def test_a_metric_that_needs_an_answer_says_so_and_kl_does_not(page: Page, app_url: str) -> None:
@@ -215,8 +221,8 @@ def test_a_hostile_prompt_is_shown_literally(page: Page, app_url: str) -> None:
     expect(page.locator("#abl-effect")).to_be_visible()
     chips = page.locator("#abl-chips bdi").all_inner_texts()[1:]
     assert "".join(chips).replace("·", " ") == hostile
-    assert page.locator("#abl-map .abl-col bdi").all_text_contents() == chips
-    assert page.locator("#page img, #page b").count() == 0
+    expect(page.locator("#abl-map .abl-col bdi")).to_have_text(chips)
+    expect(page.locator("#page img, #page b")).to_have_count(0)
 
 
 def test_the_page_fits_a_phone(page: Page, app_url: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -20,8 +20,8 @@ COLOURS_PER_TILE = """() => {
     return new Set(new Uint32Array(data.buffer)).size;
   });
 }"""
-FRAMED = """() => document.querySelector("#attn-map .js-plotly-plot").layout.shapes
-  .map((shape) => [shape.x0, shape.x1, shape.y0, shape.y1])"""
+FRAMED = """(cell) => document.querySelector("#attn-map .js-plotly-plot").layout.shapes
+  .some(({ x0, x1, y0, y1 }) => JSON.stringify([x0, x1, y0, y1]) === JSON.stringify(cell))"""
 
 
 def address(url: str, **state: str | int) -> str:
@@ -38,8 +38,20 @@ def ready(page: Page) -> None:
     page.wait_for_function("() => window.wbAttention.view.values !== null")
 
 
-def chip(page: Page, place: int):
+def chip(page: Page, place: int) -> Locator:
     return page.locator(f".attn-token[data-place='{place}']")
+
+
+def values(page: Page, *, other_than: list[float] | None = None) -> list[float]:
+    """The numbers of the open view, row by row, once they are there (and are not those that were there before)."""
+    shown = page.wait_for_function(
+        """(before) => {
+          const now = window.wbAttention.view.values && [...window.wbAttention.view.values];
+          return now && JSON.stringify(now) !== JSON.stringify(before) && now;
+        }""",
+        arg=other_than,
+    )
+    return list(shown.json_value())
 
 
 def in_address(page: Page, name: str) -> str | None:
@@ -84,7 +96,7 @@ def test_journey_from_the_ranking_to_the_repeated_token_and_through_a_link(
     expect(chip(page, after_first)).to_have_class("attn-token attn-on-dark attn-lit")
     expect(page.locator("#attn-readout")).to_contain_text(f"{again} ·Tom attends to {after_first} ·garden")
     cell = [after_first - 0.5, after_first + 0.5, again - 0.5, again + 0.5]
-    assert cell in page.evaluate(FRAMED)
+    page.wait_for_function(FRAMED, arg=cell)
     assert page.evaluate("() => window.wbAttention.shown.cross") == {"query": again, "key": after_first}
 
     page.wait_for_function("() => new URLSearchParams(location.search).get('token') === '7'")
@@ -101,25 +113,26 @@ def test_journey_from_the_ranking_to_the_repeated_token_and_through_a_link(
     expect(other.locator("#attn-readout")).to_have_text(seen)
     expect(chip(other, after_first)).to_have_class("attn-token attn-on-dark attn-lit")
     expect(other.locator("#attn-ranking button").first).to_have_attribute("aria-current", "true")
-    assert other.evaluate("() => window.wbAttention.shown.plan.ranked")
+    other.wait_for_function("() => window.wbAttention.shown.plan.ranked")
     context.close()
 
 
 def test_the_number_is_the_same_in_the_map_the_text_and_the_list(page: Page, app_url: str) -> None:
     page.goto(address(app_url, prompt=REPEATED, layer=1, head=0, token=6))
     ready(page)
-    values = page.evaluate("() => [...window.wbAttention.view.values.slice(6 * 12, 7 * 12)]")
-    best = max(range(12), key=lambda place: values[place])
+    everything = values(page)
+    row = everything[6 * 12 : 7 * 12]
+    best = max(range(12), key=lambda place: row[place])
     box = page.locator("#attn-map .nsewdrag").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * (best + 0.5) / 12, box["y"] + box["height"] * 6.5 / 12)
     tip = page.locator("#attn-tip")
     expect(tip).to_contain_text("query 6 ·store → key")
     shown = tip.inner_text().rsplit(" · ", 1)[1]
-    assert float(shown) == pytest.approx(values[best], rel=0.01)
+    assert float(shown) == pytest.approx(row[best], rel=0.01)
     expect(chip(page, best).locator(".attn-weight")).to_have_text(shown)
     page.locator(".attn-details summary").click()
-    largest = page.evaluate("() => window.wbAttention.number(Math.max(...window.wbAttention.view.values))")
+    largest = page.evaluate("(value) => window.wbAttention.number(value)", max(everything))
     expect(page.locator("#attn-top li .attn-top-number").first).to_have_text(largest)
 
 
@@ -129,7 +142,7 @@ def test_shift_turns_from_what_a_token_attends_to_to_what_attends_to_it(page: Pa
     page.keyboard.down("Shift")
     chip(page, 1).hover()
     expect(page.locator("#attn-readout")).to_contain_text("1 ·Tom is attended to by")
-    column = page.evaluate("() => [...Array(12).keys()].map((q) => window.wbAttention.view.values[q * 12 + 1])")
+    column = values(page)[1::12]
     best = max(range(12), key=lambda place: column[place])
     expect(page.locator("#attn-readout")).to_contain_text(f"attended to by {best} ")
     page.keyboard.up("Shift")
@@ -155,7 +168,7 @@ def test_a_threshold_dims_heads_and_says_how_many_are_left(page: Page, app_url: 
     scores = page.evaluate("() => window.wbAttention.ranking().map((cell) => cell.score)")
     left = sum(score >= 0.4 for score in scores)
     expect(page.locator("#attn-least-text")).to_have_text(f"0.40 · {left} of {len(scores)}")
-    assert page.locator("#attn-ranking button").count() == min(left, 12)
+    expect(page.locator("#attn-ranking button")).to_have_count(min(left, 12))
 
 
 def test_ablating_from_the_head_puts_it_in_the_tray_and_opens_the_difference(page: Page, app_url: str) -> None:
@@ -170,19 +183,18 @@ def test_ablating_from_the_head_puts_it_in_the_tray_and_opens_the_difference(pag
     page.locator("#attn-tab-difference").click()
     expect(page.locator("#attn-head")).to_have_class("wb-panel attn-head wb-edited")
     page.wait_for_function("() => window.wbAttention.view.data && window.wbAttention.view.data.scale === 'difference'")
-    values = page.evaluate("() => [...window.wbAttention.view.values]")
-    assert any(values) and min(values) < 0 < max(values)
+    changes = values(page)
+    assert min(changes) < 0 < max(changes)
 
 
 def test_positions_alone_stand_beside_the_attention_that_the_head_has(page: Page, app_url: str) -> None:
     page.goto(address(app_url, prompt=REPEATED, layer=0, head=1))
     ready(page)
-    before = page.evaluate("() => [...window.wbAttention.view.values]")
+    before = values(page)
     page.locator("#attn-tab-positions").click()
     expect(page.locator("#attn-share")).to_contain_text("is what positions alone give")
     page.wait_for_function("() => document.querySelector('#attn-curve .js-plotly-plot .scatterlayer')")
-    after = page.evaluate("() => [...window.wbAttention.view.values]")
-    assert len(after) == len(before) and after != before
+    assert len(values(page, other_than=before)) == len(before)
     page.locator("#attn-tab-pattern").click()
     expect(page.locator("#attn-share")).to_have_count(0)
 
@@ -192,9 +204,8 @@ def test_a_prompt_of_markup_shows_literally_everywhere(page: Page, app_url: str)
     ready(page)
     strings = page.locator(".attn-token bdi").all_inner_texts()
     assert "".join(strings).replace("·", " ") == HOSTILE
-    labels = page.locator("#attn-map .xtick text").all_text_contents()
     places = page.evaluate("() => document.querySelector('#attn-map .js-plotly-plot').layout.xaxis.tickvals")
-    assert labels == [strings[place] for place in places]
+    expect(page.locator("#attn-map .xtick text")).to_have_text([strings[place] for place in places])
     chip(page, 1).hover()
     expect(page.locator("#attn-readout")).to_contain_text(strings[1])
     assert page.locator("img[src=x]").count() == 0
@@ -204,7 +215,7 @@ def test_a_prompt_of_markup_shows_literally_everywhere(page: Page, app_url: str)
 def test_a_one_token_prompt_is_one_cell(page: Page, app_url: str) -> None:
     page.goto(address(app_url, prompt=" store", answer="", foil="", layer=0, head=0))
     ready(page)
-    assert page.locator(".attn-token").count() == 1
+    expect(page.locator(".attn-token")).to_have_count(1)
     chip(page, 0).hover()
     expect(page.locator("#attn-readout")).to_have_text("0 ·store attends to 0 ·store 1.00")
 
@@ -215,7 +226,7 @@ def test_a_long_prompt_says_that_the_overview_is_reduced_and_answers_stay_small(
     page.goto(address(app_url, prompt=" store Tom garden Mary house" * 50, answer="", foil="", layer=0, head=0))
     ready(page)
     expect(page.locator("#attn-overview-note")).to_contain_text("250 × 250 cells drawn as 32 × 32")
-    assert page.evaluate("() => window.wbAttention.view.values.length") == 250 * 250
+    assert len(values(page)) == 250 * 250
     assert max(sizes) < 5_000_000
 
 

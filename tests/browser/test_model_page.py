@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from hooks.sites import SITES
+from workbench.parts.model_proof import proof_rows
 from workbench.workspace import Workspace
 
 pytestmark = pytest.mark.browser
@@ -33,7 +34,9 @@ def test_every_site_of_the_vocabulary_stands_in_the_proof_with_a_dot_and_words(
     assert summary is not None
     rows = {row["site"]: row for row in summary["sites"]}
     assert set(rows) == set(SITES)
-    names = opened.locator("#model-proof .ag-pinned-left-cols-container [col-id=site]").all_text_contents()
+    lines = opened.locator("#model-proof .ag-pinned-left-cols-container [col-id=site]")
+    lines.nth(len(proof_rows(summary)) - 1).wait_for()
+    names = lines.all_text_contents()
     # Sites that are absent for the same reason share a line.
     assert sorted(name for line in names for name in line.split(", ")) == sorted(rows)
     for name, row in rows.items():
@@ -58,17 +61,17 @@ def test_sizes_drawing_and_provenance_agree_with_the_model(opened: Page, workspa
     drawing = opened.locator("#model-diagram img:visible")
     expect(drawing).to_have_count(1)
     assert f"{info['n_layers']} layers" in (drawing.get_attribute("alt") or "")
-    assert drawing.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert drawing.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     provenance = opened.locator("#model-provenance")
     expect(provenance).to_contain_text(summary["hash"])
     expect(provenance).to_contain_text(summary["tokenizer_hash"])
 
 
 def test_the_drawing_changes_with_the_theme(opened: Page) -> None:
-    light = opened.locator("#model-diagram img:visible").get_attribute("src")
+    drawing = opened.locator("#model-diagram img:visible")
+    light = drawing.get_attribute("src") or ""
     opened.keyboard.press("t")
-    dark = opened.locator("#model-diagram img:visible").get_attribute("src")
-    assert light != dark
+    expect(drawing).not_to_have_attribute("src", light)
 
 
 def test_a_term_is_explained_to_pointer_and_keyboard(opened: Page) -> None:

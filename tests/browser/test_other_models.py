@@ -70,6 +70,14 @@ def test_the_prompt_page_never_speaks_of_a_next_token_where_there_is_none(
     expect(page.locator("#page")).not_to_contain_text("Next token")
 
 
+def test_a_link_that_lacks_only_the_models_own_metric_opens_its_page(
+    page: Page, app_url: str, folder_of: Callable[[str], Path]
+) -> None:
+    go(page, app_url, "/model", folder_of("bert-features"), "&prompt=the%20store&answer=&foil=")
+    expect(page.locator("#model-proof-panel")).to_be_visible()
+    assert "metric=embedding_cosine" in page.url
+
+
 def test_the_mask_is_what_a_masked_model_is_asked_for(
     page: Page, app_url: str, folder_of: Callable[[str], Path]
 ) -> None:

@@ -43,7 +43,9 @@ def test_c04_c08_chips_and_table_say_the_ids_that_are_fed(page: Page, app_url: s
     assert all(text.strip() for text in shown)
     whole = "".join(text for text in shown if not re.fullmatch(r"\d/\d", text))
     assert whole == TAGS.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥")
-    cells = page.locator('#tokenizer-table .ag-row [col-id="id"]').all_text_contents()
+    rows = page.locator('#tokenizer-table .ag-row [col-id="id"]')
+    rows.nth(9).wait_for()
+    cells = rows.all_text_contents()
     assert cells == [str(token) for token in ids][: len(cells)] and len(cells) >= 10
 
 

@@ -39,7 +39,7 @@ def test_its_sweeps_pack_worlds_beside_the_prompts(plain):
     model = instrument(plain)
     batch = model.tokens(prompts((1, 2, 3)))
     world = (Zero(at=Part.parse("L0.z[head=1]")),)
-    packed = model.run_worlds(batch, [world])
+    packed = model.run_worlds(batch, [world]).logits
     torch.testing.assert_close(packed[1], model.run(batch, edits=world).logits, rtol=1e-5, atol=1e-6)
 
 

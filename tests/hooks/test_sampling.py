@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, T5Config, T5ForConditionalGeneration
+from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, T5Config, T5Model
 
 from hooks.errors import ModelError
 from hooks.kv_cache import check_causal
@@ -80,7 +80,7 @@ def test_a_probability_of_zero_adds_nothing_to_the_entropy():
     "build",
     [
         lambda: BertForMaskedLM(BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)),
-        lambda: T5ForConditionalGeneration(T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1)),
+        lambda: T5Model(T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1)),
     ],
 )
 def test_a_model_that_does_not_continue_a_text_is_refused_by_name(build):

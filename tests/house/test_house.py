@@ -101,7 +101,7 @@ def test_every_site_is_documented_with_its_axes() -> None:
 
 
 def test_every_intervention_is_documented() -> None:
-    text = (ROOT / "docs" / "sites.md").read_text("utf-8")
+    text = (ROOT / "docs" / "interventions.md").read_text("utf-8")
     assert not [kind for kind in KINDS if f"| `{kind}` |" not in text]
 
 

@@ -121,7 +121,7 @@ def indices(part, batch):
 def test_an_edit_of_one_world_leaves_the_clean_rows_as_they_were(chosen):
     variant, batch, part = chosen
     model = opened(variant)[1]
-    clean, edited = model.run_worlds(batch, [(Zero(at=part),)])
+    clean, edited = model.run_worlds(batch, [(Zero(at=part),)]).logits
     assert_close(clean, model.run(batch).logits, rtol=1e-5, atol=1e-5)
     assert_close(edited, model.run(batch, edits=[Zero(at=part)]).logits, rtol=1e-4, atol=2e-5)
 
@@ -134,7 +134,7 @@ def test_worlds_packed_in_one_forward_equal_single_runs(name, picks, length):
     batch = random_batch(model, length, length - 1)
     sites = writable(model)
     worlds = [(Zero(at=Part(sites[pick % len(sites)])),) for pick in picks]
-    packed = model.run_worlds(batch, worlds)
+    packed = model.run_worlds(batch, worlds).logits
     assert_close(packed[0], model.run(batch).logits, rtol=1e-5, atol=1e-5)
     for world, logits in zip(worlds, packed[1:], strict=True):
         # A tower whose last norm is zeroed has no direction, and its similarity is no number: alone as in company.
@@ -146,7 +146,7 @@ def test_as_many_rows_as_heads_or_positions_are_not_mistaken_for_them(model, bat
     for rows in (4, 6):
         batch = batch_of(*[6] * rows)
         world = (Zero(at=Part(Site("resid_post", model.info.n_layers - 1), pos=0)),)
-        packed = model.run_worlds(batch, [world])
+        packed = model.run_worlds(batch, [world]).logits
         assert_close(packed[0], model.run(batch).logits, rtol=1e-5, atol=1e-5)
         assert_close(packed[1], model.run(batch, edits=world).logits, rtol=1e-4, atol=5e-5)
 
@@ -160,12 +160,12 @@ def test_worlds_with_several_edits_at_several_layers_equal_single_runs(model, ba
         (Zero(at=Part(early)), Mean(at=Part(streams[0]), over="positions")),
     ]
     sources = {"clean": model.run(batch, CapturePlan.of(streams[0])).activations}
-    packed = model.run_worlds(batch, worlds, sources=sources)
+    packed = model.run_worlds(batch, worlds, sources=sources).logits
     for world, logits in zip(worlds, packed[1:], strict=True):
         assert_close(logits, model.run(batch, edits=world, sources=sources).logits, rtol=1e-4, atol=5e-5)
     if not batch.single:
         at = torch.tensor(batch.answer_at)
-        answers = model.run_worlds(batch, worlds, sources=sources, logits_at=at)
+        answers = model.run_worlds(batch, worlds, sources=sources, logits_at=at).logits
         assert_close(answers[:, :, 0], packed[:, torch.arange(2), at], rtol=1e-4, atol=5e-5)
 
 
@@ -366,3 +366,41 @@ def test_what_is_not_there_is_refused_by_name(model, batch_of):
     for site in all_sites(model.info).sites - model.sites:
         with pytest.raises(SiteMissing, match="cannot be read"):
             model.run(batch, CapturePlan.of(site))
+
+
+@settings(PROPERTY, max_examples=2)
+@given(picks=st.lists(st.integers(0, 200), min_size=1, max_size=6), start=st.integers(1, 4))
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_worlds_behind_the_clean_past_equal_worlds_on_whole_prompts(name, picks, start):
+    """Only the positions from the first edit on run; those before are the clean prompts' keys and values."""
+    model = opened(name)[1]
+    if not model.tails:
+        return
+    batch = random_batch(model, 7, 5)
+    sites = [site for site in writable(model) if "pos" in site.axes or "q_pos" in site.axes]
+    worlds = [
+        (Zero(at=Part(site, **{"q_pos" if "q_pos" in site.axes else "pos": (start, 5)})),)
+        for site in (sites[pick % len(sites)] for pick in picks)
+    ]
+    at = torch.tensor(batch.answer_at)
+    whole = model.run_worlds(batch, worlds, logits_at=at).logits
+    tail = model.run_worlds(batch, worlds, logits_at=at, start=start, past=model.past(batch)).logits
+    assert_close(tail, whole, rtol=1e-4, atol=5e-5)
+
+
+def test_plain_decoders_run_behind_the_clean_past():
+    for name in ("gpt2", "llama", "gemma2", "gpt-neox-parallel", "qwen3", "mixtral"):
+        assert opened(name)[1].tails, name
+    for name in ("bert", "t5", "mamba", "vit"):
+        assert not opened(name)[1].tails, name
+
+
+def test_a_recorded_world_has_the_values_of_a_run_alone(model, batch_of):
+    batch = batch_of(6, 4)
+    sites = sites_named(model, "resid_post", writable=True)
+    worlds = [(Zero(at=Part(sites[-1], pos=1)),), (Zero(at=Part(sites[0], pos=1)),)]
+    plan = CapturePlan(sites=frozenset(sites))
+    found = model.run_worlds(batch, worlds, plan).activations
+    alone = [model.run(batch, plan, world).activations for world in ((), *worlds)]
+    for site in sites:
+        assert_close(found[site], torch.stack([run[site] for run in alone]), rtol=1e-4, atol=5e-5)

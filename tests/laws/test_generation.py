@@ -18,7 +18,8 @@ from hooks.interventions.zero import Zero
 from hooks.plan import CapturePlan
 from hooks.prompts import IdsPrompt, PromptSet
 from hooks.sampling import Sampling
-from hooks.sites import Part, Site
+from hooks.schedule import stack_of
+from hooks.sites import MAIN, Part, Site
 from tests.laws.conftest import VARIANTS, ids_batch, opened
 from tests.laws.test_edits import hook_counts, writable
 
@@ -35,12 +36,14 @@ def continues(model):
 
 
 CAUSAL = [name for name, family in VARIANTS.items() if name not in family.classes]
-# One of each way to keep keys and values: whole, shared by heads, behind windows, with slopes, latent, of a mixer.
-KINDS = ["gpt2", "llama", "gemma2", "bloom", "falcon-multi-query", "deepseek-v3", "gpt-oss", "jamba"]
+WITH_ENCODER = ["bart", "t5", "whisper"]
+# One of each way to keep keys and values: whole, shared by heads, behind windows, with slopes, latent, of a mixer,
+# beside those of an encoder.
+KINDS = ["gpt2", "llama", "gemma2", "bloom", "falcon-multi-query", "deepseek-v3", "gpt-oss", "jamba", "t5"]
 of_each_kind = pytest.mark.parametrize("variant", KINDS)
 
 
-@pytest.fixture(params=CAUSAL)
+@pytest.fixture(params=[*CAUSAL, *WITH_ENCODER])
 def variant(request):
     """The models that continue a text."""
     return request.param
@@ -51,7 +54,9 @@ def everything(model):
 
 
 def sequence(model, continuation):
-    """The final sequence as a prompt of its own."""
+    """The final sequence as a prompt of its own, with what its encoder read."""
+    if continuation.batch.sides:
+        return continuation.batch
     ids = tuple(continuation.batch.ids[0].tolist())
     return model.tokens(PromptSet(prompts=(IdsPrompt(ids=ids),)))
 
@@ -80,11 +85,16 @@ def test_c13_captures_while_generating_equal_one_forward_over_the_final_sequence
 def test_greedy_tokens_are_those_of_the_unhooked_model_one_prompt_at_a_time(plain, model, batch_of):
     batch = batch_of(6, 4)
     found = generate(model, batch, steps=STEPS, cache=model.takes_cache, stop_at_end=False)
-    for ids, continuation in zip(batch.id_lists(), found, strict=True):
-        row = list(ids)
+    for prompt, (ids, continuation) in enumerate(zip(batch.id_lists(), found, strict=True)):
+        row, read, name = list(ids), {}, "input_ids"
+        if "encoder" in batch.sides:
+            side, name = batch.sides["encoder"], "decoder_input_ids"
+            read = {key: values[[prompt]] for key, values in side.inputs.items()} or {
+                "input_ids": torch.tensor([side.id_lists()[prompt]])
+            }
         for choice in continuation.choices:
             with torch.no_grad():
-                logits = plain(input_ids=torch.tensor([row]), use_cache=False).logits[0, -1]
+                logits = plain(**read, **{name: torch.tensor([row])}, use_cache=False).logits[0, -1]
             row.append(int(logits.argmax()))
             assert choice.token == row[-1]
             assert choice.prob == pytest.approx(float(logits.softmax(-1).max()), rel=1e-4)
@@ -150,7 +160,9 @@ def edited(draw):
             fields["head"] = draw(st.integers(0, model.info.size(site.kind.head_axis) - 1))
         for axis in ("pos", "q_pos", "k_pos"):
             if axis in site.axes and draw(st.booleans()):
-                fields[axis] = draw(st.integers(0, 7) | st.sampled_from(["last", "new", (1, 4), (3, 8)]))
+                grows = stack_of(site, axis) == MAIN
+                within = st.integers(0, 7) | st.sampled_from(["last", "new", (1, 4), (3, 8)])
+                fields[axis] = draw(within if grows else st.integers(0, 3) | st.sampled_from(["last", (1, 4)]))
         parts.append(Part(site, **fields))
     return variant, parts
 
@@ -176,7 +188,8 @@ def test_with_and_without_the_cache_tokens_and_captures_are_the_same_under_edits
 def absolute(part: Part, length: int, final: int) -> Part:
     """The part with the positions that "new" and "last" mean, as numbers."""
     meant = {"new": (length, final), "last": length - 1}
-    fields = {name: meant.get(getattr(part, name), getattr(part, name)) for name in ("pos", "q_pos", "k_pos")}
+    fields = {name: getattr(part, name) for name in ("pos", "q_pos", "k_pos")}
+    fields |= {name: meant.get(at, at) for name, at in fields.items() if stack_of(part.site, name) == MAIN}
     return Part(part.site, head=part.head, unit=part.unit, **fields)
 
 

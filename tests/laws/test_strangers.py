@@ -166,10 +166,17 @@ def test_a_strangers_sites_keep_its_logits_when_written_and_change_them_when_cut
 
 @pytest.mark.parametrize(
     ("family", "reason"),
-    [("fnet", "has no list of blocks with attention or a mixer"), ("xmod", "does not run on a short random input")],
+    [
+        ("fnet", r"has no list of blocks .*: 'fnet.encoder.layer' holds 2 FNetLayer \(fourier, intermediate, output\)"),
+        ("squeezebert", "runs the blocks in 'transformer.encoder.layers' by a way on which no hook"),
+        ("xlm", "has no list of blocks .*: 'transformer.attentions' holds 2 MultiHeadAttention .* holds 2 LayerNorm"),
+        ("xmod", "does not run on a short random input"),
+    ],
 )
 def test_what_cannot_be_opened_is_refused_with_a_sentence(family, reason):
-    """FNet mixes by a Fourier transform; X-MOD asks which language it shall run."""
+    """FNet mixes by a Fourier transform, SqueezeBERT calls its blocks' `forward`, XLM keeps the parts of its layers in
+    lists by kind, X-MOD asks which language it shall run.
+    """
     with pytest.raises(ModelError, match=reason):
         instrument(build(family))
 

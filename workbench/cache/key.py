@@ -50,12 +50,15 @@ def capture_key(
     sites: Iterable[Site],
     edits: Sequence[Intervention] = (),
     sources: Mapping[str, TokenBatch] | None = None,
+    vectors: Mapping[str, tuple[Any, Mapping[str, TokenBatch]]] | None = None,
 ) -> str:
     """The address of the capture of `sites` on `batch` under `edits`.
 
-    sources: the inputs that edits copy from, by name; only those that an edit names matter.
+    sources: the inputs that edits copy from, by name; only those that an edit names matter. vectors: the definitions of
+    the vectors that edits name, each with the inputs that it is made of.
     """
     named = {name for edit in edits for name in edit.sources}
+    copied = {name: other for name, other in (sources or {}).items() if name in named}
     return digest(
         {
             **facts.identity(),
@@ -65,8 +68,10 @@ def capture_key(
             **beside_ids(batch),
             "sites": sorted(map(str, sites)),
             "edits": [edit.model_dump(mode="json") for edit in edits],
-            "sources": {name: _source(other) for name, other in (sources or {}).items() if name in named},
-            **_beside_ids(batch, {name: other for name, other in (sources or {}).items() if name in named}),
+            "sources": {name: _source(other) for name, other in copied.items()},
+            **_beside_ids(batch, copied),
+            **(_templates(batch, copied) if edits else {}),
+            **({"vectors": {name: _vector(*made) for name, made in vectors.items()}} if vectors else {}),
         },
         LENGTH,
     )
@@ -77,6 +82,20 @@ def _beside_ids(batch: TokenBatch, sources: Mapping[str, TokenBatch]) -> dict[st
     beside = {"": batch, **sources}
     found = {name: content for name, other in beside.items() if (content := _content(other))}
     return {"beside": found} if found else {}
+
+
+def _templates(batch: TokenBatch, sources: Mapping[str, TokenBatch]) -> dict[str, Any]:
+    """Which prompts a mean within templates is over; nothing where no template is named."""
+    found = {name: list(other.templates) for name, other in {"": batch, **sources}.items() if other.templates}
+    return {"templates": found} if found else {}
+
+
+def _vector(definition: Any, inputs: Mapping[str, TokenBatch]) -> Any:
+    """A vector's definition with what it is made of, named positions included."""
+    made_of = {
+        name: [_source(batch), {k: list(v) for k, v in batch.positions.items()}] for name, batch in inputs.items()
+    }
+    return [definition, made_of]
 
 
 def _content(batch: TokenBatch) -> dict[str, Any]:

@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 from analyses.analysis import Analysis, catalogue, normalised, sentence
+from analyses.datasets import task_named
 from analyses.experiment import Experiment, parse_experiment
 from analyses.grid import Grid
 from analyses.result import Result
+from analyses.tables import parse_columns
 from hooks.errors import Cancelled, SpecError, StoreError, WorkbenchError, from_dict
-from workbench import api
+from workbench import api, test_sets
 from workbench.cli.options import AllowPickle, Companion, Device, Engine, Json, Place, Stored, Weights, model_ref
+from workbench.cli.tasks import Count, MapOption, Seed, Variant, made_for
 from workbench.cli.terminal import bar, note, say, say_json, show, table
-from workbench.export import CIRCUIT_FORMS, FORMS, export
+from workbench.export import CIRCUIT_FORMS, FORMS, MODEL_FORMS, export
+from workbench.export.checkpoint import save_checkpoint
 from workbench.export.json import result_json
+from workbench.export.names import base
+from workbench.export.vectors import vectors_file
+from workbench.figures.intervals import separate
 from workbench.models import DEFAULT
 from workbench.replay import compare
-from workbench.requests import ExperimentRequest
+from workbench.requests import ExperimentRequest, ForecastRequest, Request
 from workbench.results import read_folder, write_folder
 from workbench.settings import Settings
 from workbench.workspace import Workspace
 
-ALL_FORMS = "|".join((*FORMS, *CIRCUIT_FORMS))
+ALL_FORMS = "|".join((*FORMS, *CIRCUIT_FORMS, *MODEL_FORMS))
 SHOWN_CELLS = 5
+Answer = TypeVar("Answer")
 
 
 def register(app: typer.Typer) -> None:
     app.command("analyses")(analyses)
     app.command("new")(new)
+    app.command("plan")(plan)
     app.command("run")(run)
     app.command("export")(export_result)
     app.command("replay")(replay)
@@ -60,12 +71,33 @@ def _described(entry: Analysis) -> dict[str, Any]:
 def new(
     analysis: Annotated[str, typer.Argument(metavar="ANALYSIS", show_default=False)],
     model: Annotated[str, typer.Option(help="The model it names.")] = DEFAULT,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompts in a .jsonl or .csv file, or a test set.", show_default=False),
+    ] = None,
+    columns: MapOption = None,
+    task: Annotated[str | None, typer.Option(help="Prompts of this task.", show_default=False)] = None,
+    n: Count = 16,
+    seed: Seed = 0,
+    variant: Variant = "",
 ) -> None:
     """A complete experiment on stdout, ready to run.
 
-    Example: workbench new next_token --model toy > experiment.json
+    Example: workbench new ablation --task ioi -n 16 --model toy > experiment.json
     """
-    say_json(api.example(analysis, model=model).to_json())
+    if data is not None and task is not None:
+        raise SpecError("--data and --task were both given.", "Give one of them.")
+    if data is not None and analysis == test_sets.ANALYSIS:
+        say_json(api.evaluation(data, model=model).to_json())
+    elif data is not None:
+        inputs = api.table(data, parse_columns(columns) if columns else None)
+        say_json(api.example(analysis, model=model, inputs=inputs).to_json())
+    elif task is not None:
+        made = made_for(task, model, n, seed, variant)
+        metric = task_named(task).metric
+        say_json(api.example(analysis, model=model, inputs=made.inputs, metric=metric).to_json())
+    else:
+        say_json(api.example(analysis, model=model).to_json())
 
 
 def run(
@@ -108,23 +140,51 @@ def require_local(engine: str) -> None:
         raise SpecError("ray is an optional extra that this version does not have.", "Leave out --engine ray.")
 
 
+def plan(
+    experiment: Annotated[
+        str, typer.Argument(metavar="EXPERIMENT.json", help="A file, or - for stdin.", show_default=False)
+    ],
+    json: Json = False,
+    device: Device = None,
+    workspace: Place = None,
+) -> None:
+    """What an experiment will take, before it runs: seconds, forward passes, memory above the model.
+
+    Example: workbench new ablation --model toy | workbench plan -
+    """
+    settings, asked = Settings.load(device=device, workspace_dir=workspace), normalised(_read(experiment))
+    found = _answer(ForecastRequest(experiment=asked), settings, lambda space: space.forecast(asked))
+    if json:
+        say_json(asdict(found))
+        return
+    say(sentence(asked))
+    say(found.in_words())
+    if found.packing:
+        say(found.packing)
+
+
 def compute(experiment: Experiment, settings: Settings) -> Result:
     """The result of a normalised experiment, run in this process; the default workspace's store is used and filled."""
+    return _answer(ExperimentRequest(experiment=experiment), settings, lambda space: space.result(experiment.id))
+
+
+def _answer(request: Request, settings: Settings, read: Callable[[Workspace], Answer | None]) -> Answer:
+    """What a request leaves in the workspace, run in this process with a progress bar."""
     with bar("opening the model") as progress:
         space = Workspace.open(settings, engine="inline", exclusive=False)
         try:
-            job = space.submit(ExperimentRequest(experiment=experiment))
+            job = space.submit(request)
             job = space.wait(job.id, lambda stage: show(progress, stage))
             if job.state == "cancelled":
                 raise Cancelled("the run was cancelled.", "Run it again; what was computed is kept.")
             if job.error is not None:
                 raise from_dict(job.error)
-            result = space.result(experiment.id)
+            answer = read(space)
         finally:
             space.close()
-    if result is None:
-        raise StoreError(f"result {experiment.id} is gone from the workspace.", "Run it again.")
-    return result
+    if answer is None:
+        raise StoreError(f"the answer to {request.id} is gone from the workspace.", "Run it again.")
+    return answer
 
 
 def _read(path: str) -> Experiment:
@@ -141,7 +201,7 @@ def _print_result(result: Result) -> None:
     say(sentence(result.experiment))
     for warning in result.provenance.warnings:
         note(f"warning: {warning}")
-    for grid in result.grids.values():
+    for grid in separate(result.grids):
         say()
         _print_grid(grid)
     made = result.provenance
@@ -194,17 +254,35 @@ def export_result(
     theme: Annotated[Literal["light", "dark"], typer.Option(help="Colours of figures and pages.")] = "light",
     workspace: Place = None,
 ) -> None:
-    """Write a result as a file that other people and programs can read.
+    """Write a result as a file that other people and programs can read; as checkpoint, a folder with the pruned model.
 
     Example: workbench new next_token --model toy | workbench run - --out r && workbench export r/* --as html
     """
-    made = export(find(result, Settings.load(workspace_dir=workspace)), form, grid=grid, theme=theme)
+    settings = Settings.load(workspace_dir=workspace)
+    stored = find(result, settings)
+    if form in MODEL_FORMS:
+        _export_of_model(stored, form, out, settings)
+        return
+    made = export(stored, form, grid=grid, theme=theme)
     if str(out) == "-":
         sys.stdout.buffer.write(made.data)
         return
     path = out / made.name if out is not None and out.is_dir() else out or Path(made.name)
     write_whole(path, made.data)
     say(str(path))
+
+
+def _export_of_model(result: Result, form: str, out: Path | None, settings: Settings) -> None:
+    """Write a pruned checkpoint or the steering vectors, for which the model is opened."""
+    path = out or Path(base(result) if form == "checkpoint" else f"{base(result)}.safetensors")
+    if form == "vectors":
+        write_whole(path, vectors_file(result, api.open_named(result.experiment.model, settings, note)))
+        say(str(path))
+        return
+    saved = save_checkpoint(result, path, settings, note)
+    say(saved.how)
+    say(f"{saved.n_params:,} parameters; logits differ from the edited run's by at most {saved.difference:.2g}")
+    say(str(saved.folder))
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from analyses.analysis import sentence
 from hooks.prompts import ChatPrompt, IdsPrompt, ImagePrompt, Prompt
-from workbench.requests import CaptureRequest, ExperimentRequest, OpenRequest, Request
+from workbench.requests import CaptureRequest, ExperimentRequest, ForecastRequest, OpenRequest, Request
 
 SWEEP, EXPERIMENT, LOOK = 0, 1, 2
 """Urgencies. A more urgent job is served between the forward passes of a less urgent one."""
@@ -52,6 +52,8 @@ def title(request: Request) -> str:
     if isinstance(request, CaptureRequest):
         edited = " under edits" if request.edits else ""
         return f"Read {', '.join(request.sites)} of {request.model} on {_shown(request.inputs.prompts)}{edited}"
+    if isinstance(request, ForecastRequest):
+        return f"Forecast: {sentence(request.experiment)}"
     return sentence(request.experiment)
 
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from analyses.bench import Progress
 from analyses.execute import run_experiment
 from analyses.experiment import Experiment
+from analyses.forecast import forecast
 from hooks.plan import CapturePlan
 from workbench.bench import CachedBench
 from workbench.cache import Store
 from workbench.engines.opened import OpenModels
 from workbench.images import Images
 from workbench.known import IMAGES, KnownModels
-from workbench.requests import CaptureRequest, ExperimentRequest, OpenRequest, Request
+from workbench.requests import CaptureRequest, ExperimentRequest, ForecastRequest, OpenRequest, Request
 from workbench.results import Results
 from workbench.settings import Settings
+from workbench.sweeps import KeptSweeps
 
 Report = Callable[[Progress], None]
 STORE, RESULTS = "store", "results"
@@ -55,15 +57,17 @@ def execute(request: Request, desk: Desk, report: Report) -> bool:
         return was_open
     summary = desk.models.summary(request.model)
 
-    def bench(experiment: Experiment) -> CachedBench:
+    def bench(experiment: Experiment, told: Report = report) -> CachedBench:
         budget = desk.settings.budget_bytes
         return CachedBench(
-            model, experiment, store=desk.store, summary=summary, progress=report, budget_bytes=budget,
-            images=Images(desk.settings.workspace_dir / IMAGES),
+            model, experiment, store=desk.store, summary=summary, progress=told, budget_bytes=budget,
+            images=Images(desk.settings.workspace_dir / IMAGES), sweeps=KeptSweeps(desk.settings.workspace_dir),
         )  # fmt: skip
 
     if isinstance(request, CaptureRequest):
         return _capture(request, bench(_inputs(request)))
+    if isinstance(request, ForecastRequest):
+        return _forecast(request, bench, report, KeptSweeps(desk.settings.workspace_dir))
     return _run(request, bench(request.experiment), desk.results)
 
 
@@ -72,6 +76,20 @@ def _capture(request: CaptureRequest, bench: CachedBench) -> bool:
     bench.step(0, 1, "reading the prompt" if count == 1 else f"reading {count} prompts")
     bench.store_capture(CAPTURED, CapturePlan.of(*request.sites), request.edits)
     return bench.from_cache
+
+
+def _forecast(
+    request: ForecastRequest, bench: Callable[[Experiment, Report], CachedBench], report: Report, kept: KeptSweeps
+) -> bool:
+    def bench_of(told: Report) -> CachedBench:
+        def both(progress: Progress) -> None:
+            report(Progress(0, 0, "estimating time and memory"))
+            told(progress)
+
+        return bench(request.experiment, both)
+
+    kept.save_forecast(request.id, forecast(request.experiment, bench_of))
+    return False
 
 
 def _run(request: ExperimentRequest, bench: CachedBench, results: Results) -> bool:

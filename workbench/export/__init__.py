@@ -60,6 +60,8 @@ FORMS: Mapping[str, Form] = MappingProxyType(
     }
 )
 CIRCUIT_FORMS = ("graphml", "dot")
+MODEL_FORMS = ("checkpoint", "vectors")
+"""Forms for which the model is opened: `workbench.export.checkpoint`, `workbench.export.vectors`."""
 
 
 def export(result: Result, form: str, *, grid: str | None = None, theme: Theme = "light") -> Export:
@@ -69,6 +71,8 @@ def export(result: Result, form: str, *, grid: str | None = None, theme: Theme =
     """
     if form in CIRCUIT_FORMS:
         raise SpecError(f"{form} is a form of circuits, and this result holds none.", f"Its forms: {', '.join(FORMS)}.")
+    if form in MODEL_FORMS:
+        raise SpecError(f"{form} needs the model itself.", f"`workbench export RESULT --as {form}` opens it.")
     if form not in FORMS:
         raise SpecError(f"unknown export form '{form}'.", f"Forms: {', '.join(FORMS)}.")
     wanted = FORMS[form]

@@ -16,6 +16,7 @@ from hooks.errors import WorkbenchError
 from workbench.export import csv, html, json, notebook, script
 from workbench.export.figure import images, picture
 from workbench.export.names import base, safe
+from workbench.figures.intervals import separate
 from workbench.grids import write_grids
 
 README = """{sentence}
@@ -62,9 +63,10 @@ def _files(result: Result) -> Iterator[tuple[str, str | bytes]]:
     yield "csv/tokens.csv", csv.tokens_csv(result)
     for grid in result.grids.values():
         yield f"csv/{safe(grid.name)}.csv", csv.grid_csv(grid)
+    for grid in separate(result.grids):
         yield f"figures/{safe(grid.name)}.html", html.figure_page(result, grid)
-    drawn, words = _drawings(result)
-    yield from drawn
+    drawings, words = _drawings(result)
+    yield from drawings
     yield "report.html", html.page(result)
     yield "replay.py", script.script(result)
     yield "replay.ipynb", notebook.notebook(result)
@@ -75,11 +77,12 @@ def _files(result: Result) -> Iterator[tuple[str, str | bytes]]:
 def _drawings(result: Result) -> tuple[list[tuple[str, bytes]], str]:
     """The SVG files, and what the README says of the figures."""
     try:
-        drawn = images([picture(result, grid) for grid in result.grids.values()], "svg")
+        shown = separate(result.grids)
+        files = images([picture(result, grid) for grid in shown], "svg")
     except WorkbenchError as error:
         return [], f"HTML only: {error.message}"
-    names = [f"figures/{safe(name)}.svg" for name in result.grids]
-    return list(zip(names, drawn, strict=True)), "SVG, and HTML that any browser shows offline"
+    names = [f"figures/{safe(grid.name)}.svg" for grid in shown]
+    return list(zip(names, files, strict=True)), "SVG, and HTML that any browser shows offline"
 
 
 def _hdf5(result: Result) -> bytes:

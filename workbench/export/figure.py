@@ -25,7 +25,7 @@ WIDTH, HEIGHT, FOOTER = 960, 640, 28
 def picture(result: Result, grid: Grid, theme: Literal["light", "dark"] = "light") -> go.Figure:
     """The default figure of one grid of a result, with a footer that says what it is of."""
     title = f"{grid.name}: {sentence(result.experiment)}"
-    drawn = auto.figure(grid, title=title, tokens=tokens(result), theme=theme)
+    drawn = auto.figure(grid, title=title, tokens=tokens(result), theme=theme, beside=result.grids)
     bottom = drawn.layout.margin.b or 80
     drawn.update_layout(margin_b=bottom + FOOTER)
     drawn.add_annotation(

@@ -15,6 +15,7 @@ from analyses.result import Result
 from workbench.export.figure import picture
 from workbench.export.names import safe
 from workbench.figures import theme as themes
+from workbench.figures.intervals import separate
 
 TOP = 20
 # Pixels: a row of a map is at least as high as its label.
@@ -33,7 +34,7 @@ def page(result: Result, theme: Literal["light", "dark"] = "light") -> str:
         result=result,
         analysis=analysis,
         sentence=sentence(result.experiment),
-        grids=[_section(result, grid, theme) for grid in result.grids.values()],
+        grids=[_section(result, grid, theme) for grid in separate(result.grids)],
         tokens=_tokens(result),
         provenance=_provenance(result),
         experiment=json.dumps(result.experiment.to_json(), indent=1, ensure_ascii=False),

@@ -13,9 +13,10 @@ HEADING = """# One result of the workbench, again
 
 Run all cells: they rebuild the experiment, run it on the same model and assert that the numbers are the stored ones."""
 FIGURES = """from workbench.figures import auto
+from workbench.figures.intervals import separate
 
-for grid in result.grids.values():
-    auto.figure(grid, title=grid.name).show()"""
+for grid in separate(result.grids):
+    auto.figure(grid, title=grid.name, beside=result.grids).show()"""
 
 
 def notebook(result: Result) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from analyses.grid import Coord, Grid
 from hooks.errors import SpecError
+from workbench.figures.intervals import Bounds, inside
 from workbench.figures.numbers import UNIT_WORDS, number
 from workbench.figures.table import is_signed
 
@@ -28,7 +29,8 @@ class CellMap:
 
     rows, cols: labels as shown. row_keys: for each row the coordinates that its cells share; col_dim: the axis along
     the columns ("" where there is one column); col_keys: its coordinate in each cell. levels: places in the range (None
-    where nothing was measured). texts: the numbers as read. reach: the value at level 1.
+    where nothing was measured). texts: the numbers as read. reach: the value at level 1. inside: which cells lie in the
+    range of a control, for a page to grey; none where there is no control.
     """
 
     rows: tuple[str, ...]
@@ -43,6 +45,7 @@ class CellMap:
     scale: Scale
     reach: float
     unit: str
+    inside: tuple[tuple[bool, ...], ...] = ()
 
     @property
     def low(self) -> str:
@@ -91,11 +94,19 @@ def reach_of(*grids: Grid) -> float:
     return max((float(np.abs(_known(grid) - (grid.baseline or 0.0)).max(initial=0.0)) for grid in grids), default=0.0)
 
 
-def cell_map(grid: Grid, *, strings: Sequence[str] = (), reach: float | None = None) -> CellMap:
+def cell_map(
+    grid: Grid,
+    *,
+    strings: Sequence[str] = (),
+    reach: float | None = None,
+    bounds: Bounds | None = None,
+    control: Bounds | None = None,
+) -> CellMap:
     """The picture of a grid over (layer, head), (layer, kv_head), (layer,), (layer, unit) or (layer, pos).
 
-    strings: token texts for a `pos` axis. reach: a range shared with other maps (default: the grid's own). Neurons come
-    in rows of 64, whose label says the layer and the first neuron. Raises SpecError for grids of other axes.
+    strings: token texts for a `pos` axis. reach: a range shared with other maps (default: the grid's own). bounds: the
+    interval of each cell, which joins its text. control: the range inside which cells are marked. Neurons come in rows
+    of 64, whose label says the layer and the first neuron. Raises SpecError for grids of other axes.
     """
     if not grid.dims or len(grid.dims) > 2:
         raise SpecError(f"grid '{grid.name}' has {len(grid.dims)} axes.", "A map of cells has one or two.")
@@ -104,7 +115,8 @@ def cell_map(grid: Grid, *, strings: Sequence[str] = (), reach: float | None = N
     width = WIDTH_OF_UNITS if col_dim == "unit" else len(keys)
     starts = range(0, len(keys), width)
     scale, span = scale_of(grid), reach_of(grid) if reach is None else reach
-    levels, texts = _lines(grid, scale, span)
+    levels, texts = _lines(grid, scale, span, bounds)
+    within = inside(grid, control).reshape(len(levels), -1).tolist() if control else None
     spans = [(row, start) for row in range(len(grid.coords[first])) for start in starts]
     return CellMap(
         rows=tuple(_row_label(grid.coords[first][row], keys[start], col_dim) for row, start in spans),
@@ -119,6 +131,7 @@ def cell_map(grid: Grid, *, strings: Sequence[str] = (), reach: float | None = N
         scale=scale,
         reach=span,
         unit=UNIT_WORDS[grid.unit],
+        inside=tuple(tuple(within[row][start : start + width]) for row, start in spans) if within else (),
     )
 
 
@@ -188,7 +201,9 @@ def _row_label(label: Coord, first: Coord, col_dim: str) -> str:
     return f"{label}.{first}" if col_dim == "unit" else str(label)
 
 
-def _lines(grid: Grid, scale: Scale, reach: float) -> tuple[list[tuple[float | None, ...]], list[tuple[str, ...]]]:
+def _lines(
+    grid: Grid, scale: Scale, reach: float, bounds: Bounds | None
+) -> tuple[list[tuple[float | None, ...]], list[tuple[str, ...]]]:
     """Levels and texts, one line per entry of the first axis."""
     rows = len(grid.coords[grid.dims[0]])
     values = np.asarray(grid.values, np.float64).reshape(rows, -1)
@@ -198,7 +213,18 @@ def _lines(grid: Grid, scale: Scale, reach: float) -> tuple[list[tuple[float | N
         pairs = [(float(value), bool(here)) for value, here in zip(line, known, strict=True)]
         levels.append(tuple(_level(value - (grid.baseline or 0.0), reach) if here else None for value, here in pairs))
         texts.append(tuple(number(value, signed=scale == "signed") if here else UNMEASURED for value, here in pairs))
-    return levels, texts
+    return levels, texts if bounds is None else _with_intervals(texts, bounds)
+
+
+def _with_intervals(texts: list[tuple[str, ...]], bounds: Bounds) -> list[tuple[str, ...]]:
+    """ "+1.23 (+0.81 to +1.6)", where there is an interval."""
+    shape = bounds.low.values.shape
+    ends = [bounds.text(index) for index in np.ndindex(shape)]
+    lines = [ends[start : start + len(ends) // len(texts)] for start in range(0, len(ends), len(ends) // len(texts))]
+    return [
+        tuple(f"{text} ({end})" if end else text for text, end in zip(line, more, strict=True))
+        for line, more in zip(texts, lines, strict=True)
+    ]
 
 
 def _level(distance: float, reach: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,6 +11,7 @@ from analyses.grid import Grid
 from workbench.figures import theme as themes
 from workbench.figures import tokens as token_text
 from workbench.figures.heatmap import bar, colours, heatmap, span
+from workbench.figures.intervals import bounds_of
 from workbench.figures.lines import bars, single
 from workbench.figures.table import axis_title
 
@@ -22,17 +23,20 @@ def figure(
     tokens: Sequence[str] | None = None,
     theme: themes.ThemeName = "light",
     limits: tuple[float, float] | None = None,
+    beside: Mapping[str, Grid] | None = None,
 ) -> go.Figure:
     """A figure for `grid`: one number, bars, a map, or small maps side by side for three and four axes.
 
     tokens: display strings of the prompt, for position axes. limits: a colour or value range shared with other figures.
+    beside: the grids of its result, among which the ends of its interval are looked for: error bars, or words in hover.
     """
+    bounds = bounds_of(grid, beside or {})
     if not grid.dims:
-        return single(grid, title=title, theme=theme)
+        return single(grid, title=title, theme=theme, bounds=bounds)
     if len(grid.dims) == 1:
-        return bars(grid, title=title, tokens=tokens, theme=theme, limits=limits)
+        return bars(grid, title=title, tokens=tokens, theme=theme, limits=limits, bounds=bounds)
     if len(grid.dims) == 2:
-        return heatmap(grid, title=title, tokens=tokens, theme=theme, limits=limits)
+        return heatmap(grid, title=title, tokens=tokens, theme=theme, limits=limits, bounds=bounds)
     return mosaic(grid, title=title, theme=theme, limits=limits)
 
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from analyses.grid import Grid
 from workbench.figures import theme as themes
 from workbench.figures import tokens as token_text
+from workbench.figures.intervals import Bounds
 from workbench.figures.numbers import number
 from workbench.figures.table import axis_title, is_signed, unit_title
 
@@ -28,11 +29,13 @@ def heatmap(
     theme: themes.ThemeName = "light",
     limits: tuple[float, float] | None = None,
     flip: bool = False,
+    bounds: Bounds | None = None,
 ) -> go.Figure:
     """The map of a grid with two axes, the first downwards.
 
     tokens: display strings for position axes. limits: a range shared with other maps; else symmetric about the baseline
     for signed values, 0 … 1 for shares, the data's range for the rest. flip: the first axis upwards.
+    bounds: the interval of each cell, said on hover.
     """
     rows, columns = grid.dims
     low, high = limits or span(grid)
@@ -44,7 +47,7 @@ def heatmap(
             zmax=high,
             colorscale=colours(grid, theme),
             hoverongaps=False,
-            text=_hover(grid, tokens),
+            text=_hover(grid, tokens, bounds),
             hovertemplate="%{text}<extra></extra>",
             colorbar=bar(grid),
             xgap=1 if grid.values.shape[1] <= 64 else 0,
@@ -125,17 +128,23 @@ def axis_labels(grid: Grid, dim: str, tokens: Sequence[str] | None) -> list[str]
     return [token_text.label(str(at)) for at in coords]
 
 
-def _hover(grid: Grid, tokens: Sequence[str] | None) -> list[list[str]]:
+def _hover(grid: Grid, tokens: Sequence[str] | None, bounds: Bounds | None = None) -> list[list[str]]:
     rows, columns = grid.dims
     names = {dim: _names(grid, dim, tokens) for dim in (rows, columns)}
     signed, unit = is_signed(grid), unit_title(grid)
 
     def words(i: int, j: int) -> str:
         value = number(float(grid.values[i, j]), signed=signed, digits=DIGITS)
-        return f"{names[rows][i]}<br>{names[columns][j]}<br><b>{value}</b> {unit}"
+        return f"{names[rows][i]}<br>{names[columns][j]}<br><b>{value}</b> {unit}{interval_line(bounds, (i, j))}"
 
     height, width = grid.values.shape
     return [[words(i, j) for j in range(width)] for i in range(height)]
+
+
+def interval_line(bounds: Bounds | None, index: tuple[int, ...]) -> str:
+    """The interval of a cell as a further line of its hover; "" where there is none."""
+    text = bounds.text(index, digits=DIGITS) if bounds else ""
+    return f"<br>95 % interval {text}" if text else ""
 
 
 def _names(grid: Grid, dim: str, tokens: Sequence[str] | None) -> list[str]:

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from analyses.grid import Grid
 from workbench.figures import theme as themes
 from workbench.figures import tokens as token_text
-from workbench.figures.heatmap import DIGITS, MOST_LABELS, MOST_NUMBERS, axis_labels, ticks
+from workbench.figures.heatmap import DIGITS, MOST_LABELS, MOST_NUMBERS, axis_labels, interval_line, ticks
+from workbench.figures.intervals import Bounds
 from workbench.figures.numbers import number
 from workbench.figures.table import axis_title, is_signed, unit_title
 
@@ -23,8 +24,9 @@ def bars(
     tokens: Sequence[str] | None = None,
     theme: themes.ThemeName = "light",
     limits: tuple[float, float] | None = None,
+    bounds: Bounds | None = None,
 ) -> go.Figure:
-    """A grid with one axis as bars; token axes lie down, so that their labels read."""
+    """A grid with one axis as bars; token axes lie down, so that their labels read. bounds: intervals as error bars."""
     (dim,) = grid.dims
     labels = axis_labels(grid, dim, tokens)
     values = np.asarray(grid.values if grid.valid is None else np.where(grid.valid, grid.values, np.nan), np.float32)
@@ -36,10 +38,12 @@ def bars(
             y=places if lying else values,
             orientation="h" if lying else "v",
             marker={"color": _colours(grid, values, theme), "line": {"width": 0}},
-            hovertext=_hover(grid, dim, labels, values),
+            hovertext=_hover(grid, dim, labels, values, bounds),
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )
+    if bounds is not None:
+        figure.update_traces({"error_x" if lying else "error_y": _error_bars(bounds, values, theme)})
     figure.update_layout(
         template=themes.template(theme), title_text=token_text.text(title), bargap=0.25, showlegend=False
     )
@@ -57,13 +61,19 @@ def _colours(grid: Grid, values: np.ndarray, theme: themes.ThemeName) -> str | l
     return [themes.role("positive" if value > baseline else "negative", theme) for value in values]
 
 
-def _hover(grid: Grid, dim: str, labels: Sequence[str], values: np.ndarray) -> list[str]:
+def _error_bars(bounds: Bounds, values: np.ndarray, theme: themes.ThemeName) -> dict[str, Any]:
+    above, below = bounds.reaches(values)
+    bar = {"color": themes.role("muted", theme), "thickness": 1.5, "width": 3}
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **bar}
+
+
+def _hover(grid: Grid, dim: str, labels: Sequence[str], values: np.ndarray, bounds: Bounds | None = None) -> list[str]:
     signed, unit = is_signed(grid), unit_title(grid)
     phrases = []
-    for at, label, value in zip(grid.coords[dim], labels, values, strict=True):
+    for place, (at, label, value) in enumerate(zip(grid.coords[dim], labels, values, strict=True)):
         name = label if isinstance(at, str) or str(at) == label else f"{at} {label}"
         text = number(float(value), signed=signed, digits=DIGITS)
-        phrases.append(f"{axis_title(dim)} {name}<br><b>{text}</b> {unit}")
+        phrases.append(f"{axis_title(dim)} {name}<br><b>{text}</b> {unit}{interval_line(bounds, (place,))}")
     return phrases
 
 
@@ -78,8 +88,11 @@ def _named_axis(dim: str, labels: Sequence[str], lying: bool) -> dict[str, Any]:
     }
 
 
-def single(grid: Grid, *, title: str = "", theme: themes.ThemeName = "light") -> go.Figure:
-    """A grid without axes: one number, large, with its unit."""
+def single(
+    grid: Grid, *, title: str = "", theme: themes.ThemeName = "light", bounds: Bounds | None = None
+) -> go.Figure:
+    """A grid without axes: one number, large, with its unit and its interval."""
+    interval = bounds.text() if bounds else ""
     figure = go.Figure()
     figure.add_annotation(
         text=number(float(grid.values), signed=is_signed(grid)),
@@ -91,7 +104,7 @@ def single(grid: Grid, *, title: str = "", theme: themes.ThemeName = "light") ->
         font={"size": 40, "family": themes.MONO, "color": themes.role("text", theme)},
     )
     figure.add_annotation(
-        text=unit_title(grid),
+        text=f"{unit_title(grid)} (95 % interval {interval})" if interval else unit_title(grid),
         showarrow=False,
         x=0.5,
         y=0.3,

@@ -15,6 +15,8 @@ UNIT_WORDS = {
     "attention": "attention weight",
     "rank": "rank",
     "cosine": "cosine similarity",
+    "perplexity": "perplexity",
+    "correlation": "correlation",
 }
 
 

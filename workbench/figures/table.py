@@ -47,7 +47,9 @@ def is_signed(grid: Grid) -> bool:
     """True where numbers are changes about a baseline, so that a plus sign means something."""
     if grid.baseline is None or grid.name.startswith("kl"):
         return False
-    return grid.unit in ("logit", "nat", "activation", "cosine") or grid.name.startswith(("effect", "difference"))
+    return grid.unit in ("logit", "nat", "activation", "cosine", "correlation") or grid.name.startswith(
+        ("effect", "difference", "recovered", "control", "estimate", "exact")
+    )
 
 
 def top_cells(grid: Grid, n: int = 10, *, tokens: Sequence[str] | None = None) -> list[str]:

@@ -17,6 +17,7 @@ from workbench.parts.ablation_picker import picker, position_chips
 from workbench.parts.ablation_saving import saved_words
 from workbench.parts.ablation_scope import CROSS, scope_of
 from workbench.parts.empty import inline_problem
+from workbench.parts.given import clean_of, many_of
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 def layout(workspace: Workspace, state: urls.State) -> Any:
     """The page for the model, prompt and tray of the address."""
     summary = ablation_watch.summary_of(workspace, state)
-    batch = workspace.tokens(state.model, state.inputs())
+    batch = workspace.tokens(state.model, clean_of(workspace, state))
     chosen = ablation_request.selection_or_none(state)
-    return ablation_layout.page(state, _heading(state, summary["info"]), chosen, summary, batch)
+    return ablation_layout.page(state, _heading(workspace, state, summary["info"]), chosen, summary, batch)
 
 
-def _heading(state: urls.State, info: Mapping[str, Any]) -> Any:
+def _heading(workspace: Workspace, state: urls.State, info: Mapping[str, Any]) -> Any:
     try:
-        return ablation_watch.heading(state, info)
+        return ablation_watch.heading(state, info, many_of(workspace, state))
     except WorkbenchError as error:
         return inline_problem(error)
 
@@ -83,12 +84,12 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         state = urls.read(search)
         summary = ablation_watch.summary_of(workspace, state)
         info, scope = summary["info"], scope_of(summary, state)
-        batch = ablation_layout.side_of(workspace.tokens(state.model, state.inputs()), scope.name)
+        batch = ablation_layout.side_of(workspace.tokens(state.model, clean_of(workspace, state)), scope.name)
         chips = position_chips(batch, state.where)
-        note = ablation_layout.MEAN_NOTE if state.kind == "mean" else ""
+        note = ablation_layout.mean_note(state)
         drawn = picker(scope.sizes, ablation_request.selection_or_none(state), scope)
         run = ablation_sweep.run_words(state.over, ablation_request.site_of(state))
-        return _heading(state, info), drawn, chips, note, state.over != "neuron", run
+        return _heading(workspace, state, info), drawn, chips, note, state.over != "neuron", run
 
 
 def _change(app: Dash, workspace: Workspace) -> None:
@@ -179,7 +180,7 @@ def _sweep(app: Dash, workspace: Workspace) -> None:
     def cancel(clicks: int | None, search: str, session: str | None) -> str:
         if not clicks:
             raise PreventUpdate
-        job_id = ablation_request.sweep_experiment(urls.read(search)).id
+        job_id = ablation_watch.experiment_of(workspace, urls.read(search), "sweep").id
         workspace.cancel(job_id, session=session or "")
         return job_id
 
@@ -199,7 +200,7 @@ def _saver(workspace: Workspace, of: str) -> Any:
     def save(clicks: int | None, note: str | None, search: str) -> Any:
         if not clicks:
             raise PreventUpdate
-        experiment = ablation_watch.experiment_of(urls.read(search), of)
+        experiment = ablation_watch.experiment_of(workspace, urls.read(search), of)
         workspace.keep(experiment.id, note or None)
         return saved_words(experiment.id)
 

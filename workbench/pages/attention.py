@@ -57,6 +57,8 @@ def _overview(app: Dash, workspace: Workspace) -> None:
         State("attn-view", "data"),
         State("attn-mosaic", "data"),
         State("attn-score-values", "data"),
+        State("attn-ready", "data"),
+        State("attn-head-data", "data"),
         State("session", "data"),
     )
     def poll(
@@ -67,6 +69,8 @@ def _overview(app: Dash, workspace: Workspace) -> None:
         view: dict[str, Any],
         mosaic: Any,
         scores: Any,
+        told: str | None,
+        head: dict[str, Any] | None,
         session: str,
     ) -> Any:
         state = _viewed(search, view)
@@ -82,7 +86,8 @@ def _overview(app: Dash, workspace: Workspace) -> None:
             seen.status,
             seen.overview_wait,
             seen.score_wait,
-            seen.ready,
+            # An open head that is drawn is not drawn again only because something else arrived.
+            no_update if seen.ready == told and (head or {}).get("drawn") else seen.ready,
             menu,
             seen.awaited or saving_on,
         )

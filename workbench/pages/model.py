@@ -127,9 +127,12 @@ def _reads(stack: Stack, info: Mapping[str, Any]) -> list[tuple[Any, str, str]]:
     pictures = stack.name == VISION or (not info["stacks"] and bool(info["pixels"]))
     if pictures and info["grid"]:
         rows, columns = info["grid"]
-        before = f"and {info['prefix']} before them" if info["prefix"] else ""
+        before = {0: "", 1: ", and a class token"}.get(info["prefix"], f", and {info['prefix']} tokens before them")
         shape = " × ".join(map(str, info["pixels"]))
-        return [("patches, rows × columns", f"{rows} × {columns}", before), ("image, channels first", shape, "values")]
+        return [
+            (f"patches, rows × columns{before}", f"{rows} × {columns}", ""),
+            ("image, channels first", shape, "values"),
+        ]
     if stack.info["n_positions"]:
         return [("positions", whole(stack.info["n_positions"]), "always")]
     length = stack.info["n_ctx"]
@@ -143,7 +146,8 @@ def _gives(info: Mapping[str, Any]) -> list[tuple[Any, str, str]]:
         "features": ("embedding", n, "dimensions"),
         "pairs": ("answer", n, "similarity per pair"),
     }.get(info["task"], ("classes", n, "") if info["labels"] else ("vocabulary", n, "tokens"))
-    return [answer, ("parameters", short(info["n_params"]), whole(info["n_params"]))]
+    rounded, exact = short(info["n_params"]), whole(info["n_params"])
+    return [answer, ("parameters", rounded, "" if rounded == exact else exact)]
 
 
 def attention_in_words(stack: Stack) -> str:

@@ -8,6 +8,8 @@ from dash import dcc, html
 
 from workbench.pages.base import Page
 from workbench.parts import tokenizer_about, tokenizer_build, tokenizer_callbacks, tokenizer_data, tokenizer_views
+from workbench.parts.empty import empty
+from workbench.parts.kinds import Kind
 from workbench.parts.panel import page_head
 from workbench.urls import State
 
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def layout(workspace: Workspace, state: State) -> Any:
-    """The page for the model and the prompt of the state."""
+    """The page for the model and the prompt of the state. Raises ModelError."""
+    summary = workspace.summary(state.model)
+    if summary is not None and "info" in summary and not Kind.of(summary).text and not summary["tokenizer_hash"]:
+        return _none(Kind.of(summary))
     seen = tokenizer_data.see(workspace, state)
     answer = tokenizer_callbacks.lookup_content(workspace, state)
     return [
@@ -44,6 +49,15 @@ def layout(workspace: Workspace, state: State) -> Any:
             className="tok-columns",
         ),
     ]
+
+
+def _none(kind: Kind) -> Any:
+    what = "a sound" if kind.sound else "an image"
+    link = html.A(
+        "Open the Prompt page", href="/prompt", className="wb-button wb-primary", **{"data-wb-nav": "/prompt"}
+    )
+    reason = f"It is given {what}, not a text: the Prompt page shows how that is cut into what the model attends to."
+    return empty("This model has no tokenizer", reason, link)
 
 
 def _split(seen: tokenizer_data.Seen, workspace: Workspace, state: State) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from dash import html
 from analyses.grid import Grid
 from analyses.result import Result
 from workbench.figures.ablation import TokenRow, cell_map, strongest, token_rows
+from workbench.figures.intervals import bounds_of, inside, range_of
 from workbench.figures.numbers import UNIT_WORDS, number
 from workbench.figures.table import is_signed
 from workbench.parts.ablation_cells import cells
@@ -44,7 +45,8 @@ def effect(
 
 def numbers(result: Result, saving: Any, noun: str = "Next token") -> Any:
     """The change of the metric in large type with its clean value, and the KL divergence."""
-    metric = str(result.experiment.params["metric"])
+    asked = result.experiment.params["metric"]
+    metric = asked if isinstance(asked, str) else str(asked["expression"])
     change, clean = result.grid("effect"), float(result.grid("metric_clean").values)
     after = clean + float(change.values)
     name = METRICS.get(metric, metric)
@@ -52,6 +54,7 @@ def numbers(result: Result, saving: Any, noun: str = "Next token") -> Any:
     lines = [
         html.Span(["clean ", html.Span(number(clean), id="abl-clean", className="wb-mono")]),
         html.Span([" → ablated ", html.Span(number(after), id="abl-after", className="wb-mono")]),
+        *_uncertainty(change, result.grids),
     ]
     tiles = [_tile(["Change in ", _metric_term(metric, name)], change, unit, lines, "abl-effect")]
     if metric != "kl" and "kl" in result.grids:
@@ -59,6 +62,21 @@ def numbers(result: Result, saving: Any, noun: str = "Next token") -> Any:
         about = [html.Span(f"of the ablated from the clean {what}")]
         tiles.append(_tile([term("KL divergence")], result.grid("kl"), "nats", about, "abl-kl"))
     return panel("What changed", html.Div(tiles, className="abl-tiles"), saving, edited=True, id="abl-numbers")
+
+
+def _uncertainty(change: Grid, grids: Mapping[str, Grid]) -> list[Any]:
+    """The interval of the change over prompts, and the range of random parts of the same kind, where there are."""
+    interval, control = bounds_of(change, grids), range_of("control", grids)
+    lines = [html.Div(["95 % interval ", _mono(interval.text())], title=interval.low.about)] if interval else []
+    if control:
+        where = "inside" if bool(inside(change, control)) else "outside"
+        words = ["random parts ", _mono(control.text()), f": {where}"]
+        lines.append(html.Div(words, title=control.low.about, id="abl-control"))
+    return lines
+
+
+def _mono(text: str) -> Any:
+    return html.Span(text, className="wb-mono")
 
 
 def _metric_term(metric: str, name: str) -> Any:

@@ -13,13 +13,16 @@ from workbench.parts import ablation_sweep
 from workbench.parts.ablation_picker import neuron_adder, picker, position_chips
 from workbench.parts.ablation_request import KINDS, SITES, Selection, metrics_of, site_of, sweeps_of
 from workbench.parts.ablation_scope import names_of, scope_of
+from workbench.parts.given import is_many
 from workbench.parts.glossary import term
 from workbench.parts.kinds import Kind
 from workbench.parts.panel import page_head, panel
 from workbench.parts.stack_switch import stack_switch
+from workbench.parts.task_picker import picker_button
 from workbench.urls import State
 
 STORES = ("abl-change", "abl-shown", "abl-swept", "abl-sink")
+MEANS_NOTE = "Mean: over the prompts, at each position apart."
 MEAN_NOTE = "Mean: over the positions of this prompt, since one prompt has no other mean."
 
 
@@ -28,7 +31,7 @@ def page(state: State, heading: Any, chosen: Selection, summary: Mapping[str, An
     kind, info = Kind.of(summary), summary["info"]
     return [
         *(dcc.Store(id=name) for name in STORES),
-        page_head("Ablate", html.Span(heading, id="abl-sentence")),
+        page_head("Ablate", html.Span(heading, id="abl-sentence"), picker_button(state)),
         controls(state, kind),
         html.Div(
             [parts_panel(state, chosen, summary, batch), html.Div(id="abl-result", className="abl-result")],
@@ -56,8 +59,15 @@ def controls(state: State, model: Kind) -> Any:
         allowDeselect=False,
         w=240,
     )
-    note = html.P(MEAN_NOTE if state.kind == "mean" else "", id="abl-kind-note", className="wb-muted")
+    note = html.P(mean_note(state), id="abl-kind-note", className="wb-muted")
     return html.Div([kind, metric, note], className="abl-controls")
+
+
+def mean_note(state: State) -> str:
+    """Which mean replaces a part, where that is so."""
+    if state.kind != "mean":
+        return ""
+    return MEANS_NOTE if is_many(state) else MEAN_NOTE
 
 
 def _kind_terms() -> list[Any]:

@@ -13,6 +13,7 @@ from analyses.metrics import METRICS as MEASURES
 from analyses.phrases import HEAD_SITES, head_in_words, query_heads_in_words
 from hooks.errors import InputError, SpecError, WorkbenchError
 from hooks.interventions import Intervention, parse_intervention
+from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from hooks.sites import Part, Site
 from workbench.parts.kinds import Kind
@@ -23,6 +24,7 @@ METRICS = {
     "logit_diff": "Logit difference",
     "logprob": "Log-probability of the answer",
     "prob": "Probability of the answer",
+    "prob_diff": "Probability difference",
     "kl": "KL from the clean run",
     "loss": "Loss",
     "rank": "Rank of the answer",
@@ -133,13 +135,13 @@ def check_metric(state: State) -> None:
         raise SpecError(f"'{state.metric}' is not a metric.", f"Known: {', '.join(METRICS)}.")
     name, needs = METRICS[state.metric], MEASURES[state.metric].needs
     if "answers" in needs and not state.answer:
-        raise InputError(f"{name} needs an answer.", "Give the answer token with the prompt, or measure KL or loss.")
+        raise InputError(f"{name} needs an answer.", "Give the answer with the prompt, or measure KL or loss.")
     if "foils" in needs and not state.foil:
         raise InputError(f"{name} needs a foil.", "Give the wrong answer with the prompt, or choose another metric.")
 
 
-def effect_experiment(state: State, chosen: Selection) -> Experiment:
-    """All edits of the tray together. Raises SpecError, InputError."""
+def effect_experiment(state: State, chosen: Selection, given: PromptSet | None = None) -> Experiment:
+    """All edits of the tray together. given: many prompts in place of the state's one. Raises SpecError, InputError."""
     together = len(chosen.kinds) == 1
     kind = next(iter(chosen.kinds)) if together else chosen.kind
     if together and kind in KINDS:
@@ -147,29 +149,31 @@ def effect_experiment(state: State, chosen: Selection) -> Experiment:
     else:
         kind = "zero"
         at = [edit.model_dump(mode="json") for edit in chosen.edits]
-    return _experiment(state, {"kind": kind, "at": at, **_means(kind)})
+    return _experiment(state, {"kind": kind, "at": at, **_means(kind, given)}, given)
 
 
-def sweep_experiment(state: State) -> Experiment:
-    """Every part of one sort ablated alone, at all positions. Raises SpecError, InputError."""
+def sweep_experiment(state: State, given: PromptSet | None = None) -> Experiment:
+    """Every part of one sort ablated alone, at all positions. given: as above. Raises SpecError, InputError."""
     if state.over not in SWEEPS:
         raise SpecError(f"'{state.over}' is not a sweep.", f"Known: {', '.join(SWEEPS)}.")
     kind = selection(state).kind
     within: dict[str, Any] = {"layers": [state.within or 0]} if state.over == "neuron" else {}
     within |= {"site": site_of(state)} if state.over == "head" else {}
-    return _experiment(state, {"kind": kind, "over": state.over, **within, **_means(kind)})
+    return _experiment(state, {"kind": kind, "over": state.over, **within, **_means(kind, given)}, given)
 
 
-def _means(kind: str) -> dict[str, str]:
-    # The page has one prompt, whose mean at each position is its own value.
-    return {"mean_over": "positions"} if kind == "mean" else {}
+def _means(kind: str, given: PromptSet | None) -> dict[str, str]:
+    # One prompt's mean at each position is its own value.
+    return {"mean_over": "positions"} if kind == "mean" and given is None else {}
 
 
-def _experiment(state: State, params: Mapping[str, Any]) -> Experiment:
-    check_metric(state)
+def _experiment(state: State, params: Mapping[str, Any], given: PromptSet | None) -> Experiment:
+    if given is None:
+        check_metric(state)
     model = ModelRef.model_validate(state.model)
     asked = {**params, "metric": state.metric}
-    return normalised(Experiment(model=model, inputs={"clean": state.inputs()}, analysis="ablation", params=asked))
+    inputs = {"clean": given or state.inputs()}
+    return normalised(Experiment(model=model, inputs=inputs, analysis="ablation", params=asked))
 
 
 def sweep_coords(state: State, info: Mapping[str, Any], length: int) -> dict[str, list[int]]:

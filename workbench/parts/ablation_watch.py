@@ -13,11 +13,13 @@ from analyses.analysis import sentence
 from analyses.experiment import Experiment
 from analyses.phrases import query_heads_in_words
 from hooks.errors import InputError, ModelError, WorkbenchError
+from hooks.prompts import PromptSet
 from workbench.parts import ablation_sweep
 from workbench.parts.ablation_effect import effect
 from workbench.parts.ablation_request import effect_experiment, group_of, selection, sweep_experiment
 from workbench.parts.ablation_saving import save_row
 from workbench.parts.empty import empty, problem, waiting
+from workbench.parts.given import clean_of, many_of
 from workbench.parts.kinds import Kind
 from workbench.requests import ExperimentRequest
 from workbench.urls import State
@@ -50,7 +52,7 @@ def info_of(workspace: Workspace, state: State) -> Mapping[str, Any]:
     return info
 
 
-def heading(state: State, info: Mapping[str, Any]) -> str:
+def heading(state: State, info: Mapping[str, Any], given: PromptSet | None = None) -> str:
     """The experiment of the tray in words; what to do where the tray is empty. Raises WorkbenchError."""
     chosen = selection(state)
     if not chosen.edits:
@@ -58,7 +60,7 @@ def heading(state: State, info: Mapping[str, Any]) -> str:
     parts = [edit.at for edit in chosen.edits if edit.at.site.kind.head_axis == "kv_head"]
     kv_heads = sorted({part.head for part in parts if part.head is not None})
     shared = [f"Key/value head {head} is read by {query_heads_in_words(head, group_of(info))}." for head in kv_heads]
-    return " ".join([sentence(effect_experiment(state, chosen)), *shared])
+    return " ".join([sentence(effect_experiment(state, chosen, given)), *shared])
 
 
 def watch_effect(workspace: Workspace, state: State, session: str, *, again: bool = False) -> Seen:
@@ -67,10 +69,10 @@ def watch_effect(workspace: Workspace, state: State, session: str, *, again: boo
         chosen = selection(state)
         if not chosen.edits:
             return Seen("empty", _nothing())
-        experiment = effect_experiment(state, chosen)
+        experiment = effect_experiment(state, chosen, many_of(workspace, state))
         result = workspace.result(experiment.id)
         if result is not None:
-            batch = workspace.tokens(state.model, state.inputs())
+            batch = workspace.tokens(state.model, clean_of(workspace, state))
             answers, foils = (ids[0] if ids else () for ids in (batch.answers, batch.foils))
             grid = next((name for name in result.grids if name.endswith("pattern_shift")), "effect")
             saving = save_row("effect", experiment.id, grid)
@@ -113,9 +115,10 @@ def leave(workspace: Workspace, job_id: str, session: str) -> None:
         workspace.cancel(job_id, session=session)
 
 
-def experiment_of(state: State, of: str) -> Experiment:
+def experiment_of(workspace: Workspace, state: State, of: str) -> Experiment:
     """The experiment that the panel `of` ("effect" or "sweep") shows. Raises WorkbenchError."""
-    return sweep_experiment(state) if of == "sweep" else effect_experiment(state, selection(state))
+    given = many_of(workspace, state)
+    return sweep_experiment(state, given) if of == "sweep" else effect_experiment(state, selection(state), given)
 
 
 def prompt_button(error: WorkbenchError) -> Any:
@@ -127,14 +130,14 @@ def prompt_button(error: WorkbenchError) -> Any:
 
 def start_sweep(workspace: Workspace, state: State, session: str) -> Job:
     """Ask for the sweep of a state. Raises WorkbenchError."""
-    return workspace.submit(ExperimentRequest(experiment=sweep_experiment(state)), session=session)
+    return workspace.submit(ExperimentRequest(experiment=experiment_of(workspace, state, "sweep")), session=session)
 
 
 def watch_sweep(workspace: Workspace, state: State, session: str) -> Seen:
     """The sweep of the state as far as it is measured; it is never started by itself."""
     try:
-        experiment, info = sweep_experiment(state), info_of(workspace, state)
-        batch = workspace.tokens(state.model, state.inputs())
+        experiment, info = experiment_of(workspace, state, "sweep"), info_of(workspace, state)
+        batch = workspace.tokens(state.model, clean_of(workspace, state))
         result, job = workspace.result(experiment.id), workspace.job(experiment.id)
         partial = workspace.partial(experiment.id) if result is None and job is not None else None
     except WorkbenchError as error:

@@ -61,6 +61,7 @@ class HeadPanel:
             "note": self.note,
             "edited": self.edited,
             "drawn": self.facts,
+            "awaited": self.awaited,
             "top": [[cell.q, cell.k, cell.value] for cell in self.top],
             "enabled": {"average": averages, "tab-difference": edits, "ablate": open, "save": open},
         }

@@ -105,12 +105,12 @@ def _overview(state: State) -> Any:
     return panel(
         "All heads",
         html.Div(tools, className="attn-switches"),
+        _colour_bar("attn-overview-bar", "attention weight"),
         html.Div(
             [canvas, html.Div(id="attn-overview-wait", className="attn-wait")],
             id="attn-canvas-box",
             className="attn-canvas-box",
         ),
-        _colour_bar("attn-overview-bar", "attention weight"),
         html.P(id="attn-overview-note", className="attn-note"),
         className="attn-overview",
         id="attn-overview",

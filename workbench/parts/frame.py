@@ -15,7 +15,7 @@ from hooks.reference import ModelRef
 from workbench import urls
 from workbench.figures import theme as themes
 from workbench.pages.base import Page
-from workbench.parts import header, job_bar, model_picker, palette, prompt_box, tray
+from workbench.parts import header, job_bar, model_picker, palette, prompt_box, task_picker, tray
 from workbench.parts.empty import empty, problem
 from workbench.parts.kinds import Kind, fitted
 from workbench.parts.nav import nav
@@ -52,6 +52,7 @@ def layout(pages: Sequence[Page]) -> Any:
             html.Div(className="wb-scrim", **{"data-wb-action": "close"}),
             model_picker.model_picker(),
             prompt_box.prompt_box(),
+            task_picker.task_picker(),
             palette.palette(pages),
             palette.help_keys(),
             html.Div(id="wb-toast", className="wb-toast", role="status", **{"aria-live": "polite"}),
@@ -76,7 +77,7 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
     """The frame's callbacks, and those of its parts."""
     by_path = {page.path: page for page in pages}
     _clientside(app)
-    for part in (prompt_box, job_bar, tray):
+    for part in (prompt_box, task_picker, job_bar, tray):
         part.register(app, workspace)
     model_picker.register(app)
 

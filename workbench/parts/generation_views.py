@@ -14,6 +14,7 @@ from workbench.parts.generation_data import MOST_STEPS, Alternative, AttentionRo
 from workbench.parts.glossary import term
 from workbench.parts.icons import icon
 from workbench.parts.panel import panel
+from workbench.parts.token_rows import titles, token_row
 from workbench.urls import State
 
 MANY = 10
@@ -157,39 +158,22 @@ def heading(step: Taken, *, edited: bool) -> list[Any]:
 
 def table(rows: Sequence[Alternative], step: Taken, *, sampled: bool) -> list[Any]:
     """The alternatives of a step, most probable first, and how the token taken did."""
-    titles: list[tuple[Any, dict[str, Any]]] = [
-        ("Rank", {"className": "prompt-number"}),
-        ("Token", {}),
-        ("Probability", {"colSpan": 2}),
-        *([("Drawn with", {"className": "prompt-number"})] if sampled else []),
-        ([term("logit", "Logit")], {"className": "prompt-number"}),
-        ("Id", {"className": "prompt-number prompt-id"}),
-    ]
-    head = html.Thead(html.Tr([html.Th(title, scope="col", **more) for title, more in titles]))
     body = html.Tbody([_row(row, sampled) for row in rows])
     held = percent(min(sum(row.prob for row in rows), 1.0))
     words = f"These {len(rows)} tokens hold {held} of the model's probability."
     if not any(row.taken for row in rows):
         words += f" The token that came, “{step.token}”, had probability {number(step.prob)}."
     foot = html.P(words, className="wb-muted prompt-footer", id="gen-footer")
-    return [html.Table([head, body], className="prompt-rows gen-rows"), foot]
+    return [
+        html.Table(
+            [titles(after_probability=["Drawn with"] if sampled else []), body], className="prompt-rows gen-rows"
+        ),
+        foot,
+    ]
 
 
 def _row(row: Alternative, sampled: bool) -> Any:
-    mark = [html.Span("taken", className="wb-tag")] if row.taken else []
-    share = f"{100 * row.prob:.4g}%"
-    drawn = [html.Td(number(row.sampled), className="prompt-number")] if sampled else []
-    return html.Tr(
-        [
-            html.Td(str(row.rank), className="prompt-number wb-muted"),
-            html.Td([html.Bdi(row.token, dir="ltr", className="prompt-token"), *mark], dir="ltr"),
-            html.Td(html.Div(html.Div(style={"width": share}), className="prompt-bar"), className="prompt-bar-cell"),
-            html.Td(number(row.prob), className="prompt-number"),
-            *drawn,
-            html.Td(number(row.logit), className="prompt-number"),
-            html.Td(str(row.id), className="prompt-number prompt-id wb-muted"),
-        ]
-    )
+    return token_row(row, mark="taken" if row.taken else "", after_probability=[row.sampled] if sampled else [])
 
 
 def attention_place(state: State, summary: Mapping[str, Any] | None) -> Any:

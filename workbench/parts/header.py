@@ -60,7 +60,7 @@ def facts(state: State, summary: Mapping[str, Any] | None, status: str, tokens: 
     )
     return [
         html.Button(
-            [html.Span(state.model, className="wb-mono wb-ellipsis"), icon("down", size=14)],
+            [_model(state.model), icon("down", size=14)],
             id="header-model",
             className="wb-pill",
             **_action("model", "Model: choose another"),
@@ -73,6 +73,11 @@ def facts(state: State, summary: Mapping[str, Any] | None, status: str, tokens: 
             **_action("prompt", "Prompt: edit what the model is given, answer and foil"),
         ),
     ]
+
+
+def _model(name: str) -> Any:
+    """A model's name, cut at its front where it is long: the end of a path says which it is."""
+    return html.Span(html.Bdi(name, dir="ltr"), className="wb-mono wb-ellipsis wb-ellipsis-front", title=name)
 
 
 def given(state: State, kind: Kind | None) -> str:

@@ -14,6 +14,7 @@ from workbench.parts.chips import chips_of, strip
 from workbench.parts.glossary import term
 from workbench.parts.icons import icon
 from workbench.parts.next_token import Candidate
+from workbench.parts.token_rows import titles, token_row
 from workbench.urls import State
 
 ROW_PIXELS = 32
@@ -56,24 +57,12 @@ def heading(batch: TokenBatch, state: State) -> list[Any]:
 
 def table(rows: Sequence[Candidate], *, actual: int | None, can_append: bool) -> Any:
     """The candidates, most probable first. actual: the id that really follows; can_append: it is the prompt's end."""
-    head = html.Thead(
-        html.Tr(
-            [
-                html.Th("Rank", className="prompt-number", scope="col"),
-                html.Th("Token", scope="col"),
-                html.Th("Probability", scope="col", colSpan=2),
-                html.Th([term("logit", "Logit")], className="prompt-number", scope="col"),
-                html.Th("Id", className="prompt-number prompt-id", scope="col"),
-                html.Th(html.Span("Append", className="wb-visually-hidden"), scope="col"),
-            ]
-        )
-    )
+    head = titles(at_end=[html.Span("Append", className="wb-visually-hidden")])
     body = html.Tbody([_row(row, row.id == actual, can_append) for row in rows])
     return html.Table([head, body], className="prompt-rows")
 
 
 def _row(row: Candidate, actual: bool, can_append: bool) -> Any:
-    mark = [html.Span("came next", className="wb-tag")] if actual else []
     append = html.Button(
         [icon("plus", size=14), "Append"],
         id={"type": "prompt-append", "id": row.id},
@@ -82,18 +71,8 @@ def _row(row: Candidate, actual: bool, can_append: bool) -> Any:
         title="Append this token to the prompt",
         **{"aria-label": f"Append {row.token} to the prompt"},
     )
-    share = f"{100 * row.prob:.4g}%"
-    return html.Tr(
-        [
-            html.Td(str(row.rank), className="prompt-number wb-muted"),
-            html.Td([html.Bdi(row.token, dir="ltr", className="prompt-token"), *mark], dir="ltr"),
-            html.Td(html.Div(html.Div(style={"width": share}), className="prompt-bar"), className="prompt-bar-cell"),
-            html.Td(number(row.prob), className="prompt-number"),
-            html.Td(number(row.logit), className="prompt-number"),
-            html.Td(str(row.id), className="prompt-number prompt-id wb-muted"),
-            html.Td(append if can_append else None, className="prompt-append-cell"),
-        ]
-    )
+    cell = html.Td(append if can_append else None, className="prompt-append-cell")
+    return token_row(row, mark="came next" if actual else "", at_end=[cell])
 
 
 def footer(rows: Sequence[Candidate], actual: tuple[str, int, float] | None, state: State) -> Any:

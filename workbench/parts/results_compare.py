@@ -13,6 +13,7 @@ from analyses.result import Result
 from workbench.figures import auto
 from workbench.figures.ablation import difference
 from workbench.figures.heatmap import span
+from workbench.figures.intervals import is_companion
 from workbench.figures.numbers import UNIT_WORDS, number
 from workbench.figures.theme import ThemeName
 from workbench.parts.graph import graph
@@ -25,7 +26,7 @@ LETTERS = ("A", "B")
 
 def compare(left: Result, right: Result, theme: ThemeName) -> list[Any]:
     """The panels of a comparison; A is the open result, B the one beside it."""
-    shared = [name for name in left.grids if name in right.grids]
+    shared = [name for name, grid in left.grids.items() if name in right.grids and not is_companion(grid, left.grids)]
     numbers = [name for name in shared if not left.grids[name].dims and not right.grids[name].dims]
     maps = [name for name in shared if left.grids[name].dims and right.grids[name].dims]
     panels = [heads(left, right)]
@@ -104,6 +105,6 @@ def _maps(left: Result, right: Result, name: str, theme: ThemeName) -> Any:
 
 
 def _figure(title: str, result: Result, grid: Grid, theme: ThemeName, limits: tuple[float, float] | None) -> Any:
-    drawn = auto.figure(grid, title="", tokens=tokens_of(result), theme=theme, limits=limits)
+    drawn = auto.figure(grid, title="", tokens=tokens_of(result), theme=theme, limits=limits, beside=result.grids)
     id = {"type": "res-graph", "of": f"{title} {grid.name}"}
     return html.Div([html.H3(title), graph(id, drawn, height=height_of(grid))])

@@ -12,6 +12,7 @@ from analyses.analysis import sentence
 from analyses.grid import Grid
 from analyses.result import Result
 from workbench.figures import auto
+from workbench.figures.intervals import bounds_of, is_companion, parent, range_of
 from workbench.figures.numbers import UNIT_WORDS, number, seconds, size, whole
 from workbench.figures.table import is_signed, top_cells
 from workbench.figures.theme import ThemeName
@@ -43,7 +44,11 @@ def detail(result: Result, card: ResultCard, theme: ThemeName) -> list[Any]:
     return [
         header(result, card),
         *([scalars(result)] if any(not grid.dims for grid in result.grids.values()) else []),
-        *(figure_panel(result, grid, theme) for grid in result.grids.values() if grid.dims),
+        *(
+            figure_panel(result, grid, theme)
+            for grid in result.grids.values()
+            if grid.dims and not is_companion(grid, result.grids)
+        ),
         made_of(result),
     ]
 
@@ -69,19 +74,43 @@ def _compare(result_id: str) -> Any:
 
 
 def scalars(result: Result) -> Any:
-    """The grids that are one number."""
-    rows = [
-        html.Tr(
-            [
-                html.Th(title_of(grid), scope="row", title=grid.about),
-                html.Td(value_text(grid), className="wb-mono"),
-                html.Td(UNIT_WORDS[grid.unit], className="wb-muted"),
-            ]
-        )
-        for grid in result.grids.values()
-        if not grid.dims
-    ]
+    """The grids that are one number, each with its interval, and the ranges of controls."""
+    rows = []
+    for grid in (grid for grid in result.grids.values() if not grid.dims):
+        if not is_companion(grid, result.grids):
+            rows.append(_scalar(title_of(grid), grid, value_text(grid), interval_text(grid, result.grids)))
+        elif grid.name.endswith("_low") and not _has_number(grid, result.grids):
+            rows.append(_range(grid, result.grids))
     return panel("Numbers", html.Table(html.Tbody(rows), className="res-numbers wb-number"), id="res-numbers")
+
+
+def _scalar(title: str, grid: Grid, value: str, interval: str) -> Any:
+    cells = [
+        html.Th(title, scope="row", title=grid.about),
+        html.Td(value, className="wb-mono"),
+        html.Td(UNIT_WORDS[grid.unit], className="wb-muted"),
+    ]
+    return html.Tr([*cells, html.Td(interval, className="wb-muted")] if interval else cells)
+
+
+def _has_number(end: Grid, grids: Mapping[str, Grid]) -> bool:
+    """Whether the number whose interval ends here is in the same table."""
+    number_of = grids.get(parent(end) or "")
+    return number_of is not None and not number_of.dims
+
+
+def _range(grid: Grid, grids: Mapping[str, Grid]) -> Any:
+    """The row of a range that belongs to no number, such as a control's."""
+    name = parent(grid) or grid.name
+    bounds = range_of(name, grids)
+    return _scalar(f"{in_words(name)} range", grid, bounds.text() if bounds else "", "")
+
+
+def interval_text(grid: Grid, grids: Mapping[str, Grid]) -> str:
+    """The interval of a number, as words beside it; "" where it has none."""
+    bounds = bounds_of(grid, grids)
+    text = bounds.text() if bounds else ""
+    return f"95 % interval {text}" if text else ""
 
 
 def title_of(grid: Grid) -> str:
@@ -104,7 +133,7 @@ def figure_panel(result: Result, grid: Grid, theme: ThemeName) -> Any:
         return panel(title_of(grid), html.P(words, className="wb-muted"), about=grid.about, id=name)
     drawn = graph(
         {"type": "res-graph", "of": grid.name},
-        auto.figure(grid, title="", tokens=tokens_of(result), theme=theme),
+        auto.figure(grid, title="", tokens=tokens_of(result), theme=theme, beside=result.grids),
         height=height_of(grid),
     )
     return panel(

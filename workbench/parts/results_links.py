@@ -23,7 +23,9 @@ def page_link(experiment: Experiment) -> tuple[str, str] | None:
     Pages show one prompt given as text, with one answer and one foil given as text.
     """
     inputs = experiment.inputs.get("clean")
-    if experiment.analysis not in PAGES or (inputs is not None and _prompt_fields(inputs) is None):
+    # An expression is not a name that the address of a page can hold.
+    own_metric = not isinstance(experiment.params.get("metric", ""), str)
+    if experiment.analysis not in PAGES or own_metric or (inputs is not None and _prompt_fields(inputs) is None):
         return None
     path, words = PAGES[experiment.analysis]
     fields = _prompt_fields(inputs) if inputs is not None else {}

@@ -1,0 +1,181 @@
+"""gradients: one forward pass with its graph, and the derivative of a number made of its logits at every wanted site.
+
+A site is differentiated by an edit that adds zeros to it: the derivative by the zeros is the derivative by the site,
+through whatever is computed from it, wherever the site lies (in a fused projection, inside the attention function, in a
+tensor that is written in place, in one of several calls of a shared block). Weights are constants meanwhile, so none of
+their gradients is computed or kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from pydantic import PrivateAttr
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from hooks.activations import Activations
+from hooks.attention import AttentionFacts
+from hooks.errors import BudgetError, SpecError
+from hooks.interventions.base import EditContext, Intervention
+from hooks.run import forward
+from hooks.schedule import on_prompts
+from hooks.sites import Part, Site
+from hooks.tokens import TokenBatch
+from hooks.wiring import Wiring
+
+Objective = Callable[[Tensor], Tensor]
+"""A scalar made of logits [batch pos d_vocab] in float32; usually the sum over prompts of a metric, so that each
+prompt's gradient is its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Derivatives of an objective at captured sites.
+
+    value: the objective. values, grads: each site and the derivative by it, in the site's axes. logits
+    [batch pos d_vocab], without their graph. attention: how the attention of each (stack, layer) makes its scores.
+    dropped: the derivatives with each group of `drop` held constant, in turn.
+    """
+
+    value: float
+    values: Activations
+    grads: Activations
+    logits: Tensor
+    attention: Mapping[tuple[str, int], AttentionFacts]
+    dropped: tuple[Activations, ...] = ()
+
+
+class Probe(Intervention):
+    """Adds zeros, by which the site is differentiated."""
+
+    kind: str = "probe"
+    _zeros: Tensor | None = PrivateAttr(default=None)
+
+    def edit(self, x: Tensor, ctx: EditContext) -> Tensor:
+        self._zeros = torch.zeros_like(x, requires_grad=True)
+        return x + self._zeros
+
+    @property
+    def zeros(self) -> Tensor:
+        assert self._zeros is not None, f"{self.at} was not reached"
+        return self._zeros
+
+
+class Gate(Intervention):
+    """Leaves a site as it is; while shut, no derivative passes it."""
+
+    kind: str = "gate"
+    _shut: bool = PrivateAttr(default=False)
+
+    def edit(self, x: Tensor, ctx: EditContext) -> Tensor:
+        passed = x.clone()
+        if passed.requires_grad:
+            passed.register_hook(lambda grad: torch.zeros_like(grad) if self._shut else grad)
+        return passed
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        self._shut = True
+        try:
+            yield
+        finally:
+            self._shut = False
+
+
+def probes(sites: Iterable[Site]) -> tuple[Probe, ...]:
+    """One probe per site, in the sites' order."""
+    return tuple(Probe(at=Part(site)) for site in sorted(set(sites)))
+
+
+def gates(drop: Sequence[Collection[Site]]) -> tuple[tuple[Gate, ...], ...]:
+    """One gate per site of each group. Raises SpecError where groups overlap."""
+    sites = [site for group in drop for site in group]
+    if len(set(sites)) < len(sites):
+        raise SpecError("a site is in two groups of `drop`.", "Name each site once.")
+    return tuple(tuple(Gate(at=Part(site)) for site in group) for group in drop)
+
+
+def gradients(
+    model: PreTrainedModel,
+    wiring: Wiring,
+    batch: TokenBatch,
+    objective: Objective,
+    *,
+    at: Sequence[Probe],
+    reads: frozenset[Site] = frozenset(),
+    drop: Sequence[Sequence[Gate]] = (),
+    edits: Sequence[Intervention] = (),
+    sources: Mapping[str, Activations] | None = None,
+    logits_at: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Gradients:
+    """The objective's derivatives at the probed sites of one run of `batch` under `edits`.
+
+    A site that is also edited is differentiated after its edit. reads: sites whose values alone are wanted. Raises
+    SpecError for an objective that is no differentiable scalar, BudgetError when memory runs out.
+    """
+    if not at:
+        raise SpecError("gradients of no site are asked for.", "Name a site, such as L3.z.")
+    shut = [gate for group in drop for gate in group]
+    with constant_weights(model):
+        run = forward(
+            model, wiring, batch, reads=reads | {probe.at.site for probe in at},
+            schedule=on_prompts(batch, [*edits, *at, *shut]), sources=_ordinary(sources or {}),
+            logits_at=logits_at, grads=True, device=device,
+        )  # fmt: skip
+        with torch.enable_grad():
+            value = objective(run.logits.float())
+        _check(value)
+        try:
+            dropped = tuple(_derivatives(value, at, batch, shut=group, keep=True) for group in drop)
+            found = _derivatives(value, at, batch)
+        except torch.OutOfMemoryError as error:
+            raise BudgetError(
+                f"the device ran out of memory on the derivatives of {len(batch)} prompts.",
+                "Use a shorter prompt, fewer prompts, fewer sites, or --device cpu.",
+            ) from error
+    return Gradients(float(value.detach()), run.activations, found, run.logits.detach(), run.attention, dropped)
+
+
+def _check(value: Tensor) -> None:
+    if value.ndim or not value.requires_grad:
+        what = f"has shape {tuple(value.shape)}" if value.ndim else "does not depend smoothly on the logits"
+        raise SpecError(f"this objective has no gradient: it {what}.", "Use a smooth metric, such as logit_diff.")
+
+
+def _derivatives(
+    value: Tensor, at: Sequence[Probe], batch: TokenBatch, *, shut: Sequence[Gate] = (), keep: bool = False
+) -> Activations:
+    """keep: the graph is needed again. A site that the objective does not depend on has derivative 0."""
+    with ExitStack() as stack:
+        for gate in shut:
+            stack.enter_context(gate.shut())
+        found = torch.autograd.grad(
+            value, [probe.zeros for probe in at], retain_graph=keep, allow_unused=True, materialize_grads=True
+        )
+    return Activations({probe.at.site: grad for probe, grad in zip(at, found, strict=True)}, batch)
+
+
+def _ordinary(sources: Mapping[str, Activations]) -> dict[str, Activations]:
+    """Sources whose tensors a graph may hold: those captured in inference mode may not enter one."""
+    return {
+        name: Activations({site: x.clone() if x.is_inference() else x for site, x in held.items()}, held.batch)
+        for name, held in sources.items()
+    }
+
+
+@contextmanager
+def constant_weights(model: PreTrainedModel) -> Iterator[None]:
+    """While open no parameter requires a gradient; afterwards, also after an exception, those that did do again."""
+    held = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)

@@ -1,0 +1,61 @@
+"""What a page works on: the one prompt of the address, a task's prompts, or a table of the user's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from analyses.tables import Columns, Table, inputs_from
+from hooks.errors import SpecError
+from hooks.prompts import PromptSet
+from workbench.datasets import guessed
+from workbench.urls import State
+
+if TYPE_CHECKING:
+    from workbench.workspace import Workspace
+
+
+def is_many(state: State) -> bool:
+    """Whether a state names a task or a table."""
+    return bool(state.task or state.data)
+
+
+def inputs_of(workspace: Workspace, state: State) -> dict[str, PromptSet]:
+    """The prompt sets by name: always `clean`; `corrupt` and `reference` where the task or the table has them.
+
+    Raises InputError, ModelError, SpecError.
+    """
+    if state.task:
+        return dict(workspace.task(state.model, state.task, state.n, state.seed, state.variant).inputs)
+    if state.data:
+        table = workspace.tables.get(state.data).read()
+        return inputs_from(table, columns_of(state, table))
+    return {"clean": state.inputs()}
+
+
+def clean_of(workspace: Workspace, state: State) -> PromptSet:
+    """The prompts that are measured. Raises as `inputs_of`."""
+    return inputs_of(workspace, state)["clean"]
+
+
+def many_of(workspace: Workspace, state: State) -> PromptSet | None:
+    """The prompts of a task or a table; None where the page has one prompt. Raises as `inputs_of`."""
+    return clean_of(workspace, state) if is_many(state) else None
+
+
+def columns_of(state: State, table: Table) -> Columns:
+    """Which column of the state's table holds what. Raises InputError, SpecError."""
+    if not state.columns:
+        return guessed(table)
+    try:
+        return Columns.model_validate_json(state.columns)
+    except ValidationError as error:
+        raise SpecError("the address maps the table's columns in no known way.", "Choose the columns again.") from error
+
+
+def title_of(workspace: Workspace, state: State) -> str:
+    """What a page works on, in a few words: "one prompt", "16 × ioi", a file's name."""
+    if state.task:
+        return f"{state.n} × {state.task}"
+    return workspace.tables.get(state.data).name if state.data else "one prompt"
