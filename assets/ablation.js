@@ -6,6 +6,7 @@ window.wbAblation = window.wbAblation || {};
   const drawn = new WeakMap();
   const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   const MANY_COLUMNS = 24;
+  const WORDED = ["pos", "q_pos", "k_pos", "position"];
 
   /* ---- Colours: from the ramps of workbench/figures/theme.py ---- */
   function colour(scale, level) {
@@ -22,22 +23,26 @@ window.wbAblation = window.wbAblation || {};
   }
 
   /* ---- Parts ---- */
-  const filled = (template, at) => template.replace(/\{(\w+)\}/g, (_, name) => String(at[name]));
+  const filled = (template, at) => template.replace(/\{(\w+)\}/g, (whole, name) => (name in at ? String(at[name]) : whole));
   const partOf = (edit) => edit.slice(edit.indexOf(":") + 1);
-  const partsHeld = () => new Set(window.wb.edits().map(partOf));
+  /* What is in the tray: parts, and the edits themselves, since a cell names either. */
+  const partsHeld = () => new Set(window.wb.edits().flatMap((edit) => [edit, partOf(edit)]));
   const isOn = (target, held) => target !== "" && target.split(";").every((part) => held.has(part));
-  /* Add the parts (joined by ';') as edits of a kind, or take them out when all of them are there. */
+  /* Add the parts (joined by ';') as edits of a kind, or take them out when all of them are there. Without a kind they
+     are whole edits, which take the place of others of the same part. */
   function toggle(target, kind) {
     const parts = target.split(";");
     const edits = window.wb.edits();
     const held = partsHeld();
     const on = isOn(target, held);
+    const added = parts.filter((part) => !held.has(part)).map((part) => (kind ? `${kind}:${part}` : part));
+    const replaced = new Set(added.map(partOf));
     const next = on
-      ? edits.filter((edit) => !parts.includes(partOf(edit)))
-      : [...edits, ...parts.filter((part) => !held.has(part)).map((part) => `${kind}:${part}`)];
+      ? edits.filter((edit) => !parts.includes(kind ? partOf(edit) : edit))
+      : [...edits.filter((edit) => !replaced.has(partOf(edit))), ...added];
     window.wb.setEdits(next);
     mark();
-    window.wb.toast(on ? "Taken out of the ablation" : "Added to the ablation");
+    window.wb.toast(on ? "Taken out of the edits" : "Added to the edits");
   }
   /* Show in every map and list which parts are in the tray. */
   function mark() {
@@ -66,7 +71,7 @@ window.wbAblation = window.wbAblation || {};
       if (spec.targets) host.style.gridTemplateColumns = `max-content ${heads}repeat(${blocks}, minmax(20px, max-content))`;
     }
     host.classList.toggle("abl-pick", spec.scale === "pick");
-    host.classList.toggle("abl-words", spec.colDim === "pos");
+    host.classList.toggle("abl-words", WORDED.includes(spec.colDim));
     host.classList.toggle("abl-one", spec.cols.length === 1);
     host.setAttribute("role", "group");
     host.setAttribute("aria-label", spec.label);
@@ -77,10 +82,11 @@ window.wbAblation = window.wbAblation || {};
       if (spec.gap !== undefined) host.append(...Array.from({ length: spec.cols.length - spec.gap }, () => document.createElement("span")));
     }
     host.append(label(spec.rowName, "abl-corner"));
-    const every = spec.cols.length > MANY_COLUMNS && spec.colDim !== "pos" ? 8 : 1;
+    const heads = spec.gap === undefined ? spec.cols.length : spec.gap;
+    const every = spec.cols.length > MANY_COLUMNS && !WORDED.includes(spec.colDim) ? 8 : spec.scale === "pick" && heads > 9 ? 2 : 1;
     spec.cols.forEach((text, col) => {
-      const head = label(col % every ? "" : text, "abl-col");
-      head.classList.toggle("abl-sparse", every > 1);
+      const head = label(col < heads && col % every ? "" : text, "abl-col");
+      head.classList.toggle("abl-sparse", col < heads && every > 1);
       if (spec.gap === col) head.classList.add("abl-gap");
       host.append(head);
     });
@@ -186,7 +192,7 @@ window.wbAblation = window.wbAblation || {};
     const line = readoutOf(cell);
     if (!line) return;
     const text = cell.dataset.text ? ` ${cell.dataset.text}` : "";
-    const on = cell.getAttribute("aria-pressed") === "true" ? " · in the ablation" : "";
+    const on = cell.getAttribute("aria-pressed") === "true" ? " · in the edits" : "";
     line.textContent = `${cell.dataset.name}${text ? ":" + text : ""}${on}`;
   }
   for (const name of ["pointerover", "focusin"]) {

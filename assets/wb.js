@@ -1,9 +1,8 @@
-/* The frame in the browser: state in the address, edits with undo, keys, theme, flyouts. Pages use window.wb. */
+/* The frame in the browser: state in the address, keys, theme, flyouts. Pages use window.wb; edits are in tray.js. */
 window.wb = window.wb || {};
 (function (wb) {
   "use strict";
   const NO_UPDATE = () => window.dash_clientside.no_update;
-  const HISTORY = "wb-edit-history";
 
   /* ---- State: the query string, with the defaults of workbench/urls.py ---- */
   function parse(text, fallback) {
@@ -55,56 +54,6 @@ window.wb = window.wb || {};
   wb.themeName = () => document.documentElement.getAttribute("data-mantine-color-scheme") === "dark" ? "dark" : "light";
   wb.ramp = (kind) => wb.ramps[wb.themeName()][kind];
 
-  /* ---- Edits, with undo ---- */
-  wb.edits = () => wb.state().edits.split(";").filter(Boolean);
-  function loadHistory() {
-    try { return JSON.parse(window.sessionStorage.getItem(HISTORY)) || { past: [], future: [] }; }
-    catch (error) { return { past: [], future: [] }; }
-  }
-  function saveHistory(history) {
-    history.past = history.past.slice(-100);
-    try { window.sessionStorage.setItem(HISTORY, JSON.stringify(history)); } catch (error) { /* undo is lost, edits are not */ }
-  }
-  let known = null;
-  /* Called at the moment of a change, and again when the address has it: what comes from a page or a link is new then. */
-  function record(text) {
-    if (known !== null && known !== text) {
-      const history = loadHistory();
-      history.past.push(known);
-      history.future = [];
-      saveHistory(history);
-    }
-    known = text;
-  }
-  function setEdits(list) {
-    const text = list.join(";");
-    const first = text && !wb.state().edits;
-    if (known === null) known = wb.state().edits;
-    record(text);
-    wb.setState({ edits: text });
-    if (first) openTray();
-  }
-  wb.setEdits = setEdits;
-  function openTray() { if (window.innerWidth > 1100) wb.tray(true); }
-  wb.addEdit = function (text) {
-    if (wb.edits().includes(text)) { wb.toast("That edit is in the tray already"); return; }
-    setEdits([...wb.edits(), text]);
-    wb.toast("Added to the edit tray");
-  };
-  wb.removeEdit = (text) => setEdits(wb.edits().filter((edit) => edit !== text));
-  wb.clearEdits = () => setEdits([]);
-  function step(from, to) {
-    const history = loadHistory();
-    if (!history[from].length) { wb.toast(from === "past" ? "Nothing to undo" : "Nothing to redo"); return; }
-    history[to].push(wb.state().edits);
-    const text = history[from].pop();
-    saveHistory(history);
-    known = text;
-    wb.setState({ edits: text });
-  }
-  wb.undo = () => step("past", "future");
-  wb.redo = () => step("future", "past");
-
   /* ---- Called by Dash's clientside callbacks (parts/frame.py, parts/prompt_box.py) ---- */
   const INPUTS = ["model", "prompt", "answer", "foil", "special", "plain", "target", "image", "stack"];
   /* The address that the server last made to fit the model. */
@@ -136,18 +85,6 @@ window.wb = window.wb || {};
       else link.removeAttribute("aria-current");
     }
   }
-  wb.editsChanged = function (search, before) {
-    const text = wb.state(search).edits;
-    const count = text.split(";").filter(Boolean).length;
-    const pill = document.getElementById("header-edits");
-    if (pill) pill.dataset.edited = count ? "1" : "";
-    document.documentElement.dataset.wbEdits = count ? "1" : "";
-    const words = document.getElementById("edit-count");
-    if (words) wb.set("edit-count", { children: count === 0 ? "clean" : count === 1 ? "1 edit" : count + " edits" });
-    if (known === "" && count) openTray();
-    record(text);
-    return before === text ? NO_UPDATE() : text;
-  };
   /* Who this window is, for its jobs: kept over reloads, never shared with another window. */
   wb.session = function () {
     let id = null;
@@ -262,9 +199,9 @@ window.wb = window.wb || {};
     tray: () => wb.tray(),
     close: wb.close,
     run: () => wb.open("/ablation"),
-    undo: wb.undo,
-    redo: wb.redo,
-    "clear-edits": wb.clearEdits,
+    undo: () => wb.undo(),
+    redo: () => wb.redo(),
+    "clear-edits": () => wb.clearEdits(),
     copy: wb.copyLink,
     retry: () => wb.set("retry", { data: String(Date.now()) }),
   };

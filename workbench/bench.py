@@ -11,7 +11,7 @@ import torch
 from analyses.bench import Bench, Progress
 from analyses.experiment import Experiment
 from analyses.measured import Measured
-from analyses.vectors import as_json, inputs_of, used_by
+from analyses.vectors import Definition, as_json, inputs_of, used_by
 from hooks.activations import Activations
 from hooks.interventions import Intervention
 from hooks.model import Instrumented
@@ -95,11 +95,7 @@ class CachedBench(Bench):
 
     def _key(self, batch: TokenBatch, plan: CapturePlan, edits: Sequence[Intervention]) -> str:
         sites = plan.resolve(self.model.info).sites
-        sources = {source: self.batch(source) for edit in edits for source in edit.sources}
-        vectors = {
-            name: (as_json(made), {of: self.batch(of) for of in inputs_of(made)})
-            for name, made in used_by(edits, self.experiment.vectors).items()
-        }
+        sources, vectors = sources_of(edits, self.experiment.vectors, self.batch)
         return capture_key(self._facts, batch, sites, edits, sources, vectors)
 
     def _provenance(self, inputs: str | TokenBatch, edits: Sequence[Intervention]) -> dict[str, Any]:
@@ -111,6 +107,15 @@ class CachedBench(Bench):
             "edits": [edit.model_dump(mode="json") for edit in edits],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+
+def sources_of(
+    edits: Sequence[Intervention], vectors: Mapping[str, Definition], batch: Callable[[str], TokenBatch]
+) -> tuple[dict[str, TokenBatch], dict[str, tuple[Any, dict[str, TokenBatch]]]]:
+    """What `capture_key` takes of edits beside themselves. batch: the tokens of an input. Raises InputError."""
+    sources = {source: batch(source) for edit in edits for source in edit.sources}
+    made = used_by(edits, vectors)
+    return sources, {name: (as_json(how), {of: batch(of) for of in inputs_of(how)}) for name, how in made.items()}
 
 
 def loaded(stored: StoredActivations, batch: TokenBatch, model: Instrumented) -> Activations:

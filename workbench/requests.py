@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, field_validator
 
 from analyses.experiment import Experiment
+from analyses.vectors import Definition
 from hooks.interventions import Intervention, parse_intervention
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
@@ -28,7 +29,8 @@ class OpenRequest(Spec):
 class CaptureRequest(Spec):
     """Capture sites of a model on prompts, under edits (none for the clean run).
 
-    sites: one text per site; `L*.pattern` stands for the site at every layer.
+    sites: one text per site; `L*.pattern` stands for the site at every layer. sources: the inputs that edits copy from,
+    by name, the prompts themselves being `clean`. vectors: those that edits name; see `analyses.vectors`.
     """
 
     kind: Literal["capture"] = "capture"
@@ -36,6 +38,9 @@ class CaptureRequest(Spec):
     inputs: PromptSet
     sites: tuple[str, ...]
     edits: tuple[SerializeAsAny[Intervention], ...] = ()
+    # Not written where there are none: captures keep the id they had before edits could name them.
+    sources: dict[str, PromptSet] = Field(default_factory=dict, exclude_if=lambda sources: not sources)
+    vectors: dict[str, Definition] = Field(default_factory=dict, exclude_if=lambda vectors: not vectors)
 
     @field_validator("edits", mode="before")
     @classmethod

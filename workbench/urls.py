@@ -8,16 +8,16 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import Field, ValidationError, field_validator
 
 from analyses.tasks.base import MOST
-from hooks.errors import SpecError
-from hooks.interventions import KINDS, Intervention, parse_intervention
+from hooks.interventions import KINDS, Intervention
 from hooks.prompts import ImagePrompt, PromptSet, Special
-from hooks.sites import Part
 from hooks.spec import Spec
+from workbench import edit_text
 from workbench.images import NAME
 
 STACKS = ("", "encoder", "cross", "vision")
 """What the pages about attention show: the main stack, another one, or the attention between two."""
 IOI = "When Mary and John went to the store, John gave a drink to"
+IOI_CORRUPT = "When Mary and John went to the store, Mary gave a drink to"
 
 
 class State(Spec):
@@ -65,7 +65,7 @@ class State(Spec):
     chosen: int | None = Field(default=None, ge=0)
     # tokenizer: what is looked up, as text:… or ids:…
     lookup: str = ""
-    # ablation: edits as kind:part, joined by ';'
+    # ablation: edits as in edit_text
     edits: str = ""
     kind: str = "zero"
     over: str = "head"
@@ -73,6 +73,27 @@ class State(Spec):
     metric: str = "logit_diff"
     where: int | None = Field(default=None, ge=0)
     within: int | None = Field(default=None, ge=0)
+    # patching: the other prompt of the pair, the method, the site and the axes of its map ("": the usual ones), then what
+    # only some methods ask; positions are joined by ',', parts by ';'
+    corrupt: str = IOI_CORRUPT
+    method: str = "activation_patching"
+    direction: str = "denoising"
+    at: str = ""
+    axes: str = ""
+    star: bool = False
+    noised: str = ""
+    draws: int = Field(default=10, ge=1, le=1000)
+    window: int | None = Field(default=None, ge=1)
+    queries: str = "last"
+    keys: str = ""
+    senders: str = "heads"
+    receivers: str = "logits"
+    freeze: bool = False
+    by: str = "head"
+    repair: bool = False
+    shown: str = ""
+    # evaluation: the hash of a kept test set
+    items: str = ""
     # results
     open: str = ""
     beside: str = ""
@@ -100,9 +121,22 @@ class State(Spec):
             raise ValueError(f"'{stack}' is not a stack")
         return stack
 
+    @property
+    def mean_over(self) -> edit_text.MeanOver:
+        """What the short form of a mean is over: one prompt's mean over prompts would be the prompt itself."""
+        return "prompts" if self.task or self.data else "positions"
+
+    def tray(self, *, alone: bool = False) -> edit_text.Edits:
+        """The edits in the tray, in the order in which they were added, and the vectors that they name.
+
+        alone: for pages that run the one prompt of the address, whatever else is chosen. Raises SpecError, SiteMissing
+        for an unreadable one.
+        """
+        return edit_text.read(self.edits, "positions" if alone else self.mean_over)
+
     def interventions(self) -> tuple[Intervention, ...]:
-        """The edits in the tray, in the order in which they were added. Raises SpecError for an unreadable one."""
-        return tuple(_edit(text) for text in self.edits.split(";") if text)
+        """The edits in the tray. Raises as `tray`."""
+        return self.tray().edits
 
     def inputs(self) -> PromptSet:
         """The prompt set named `clean` that this state describes."""
@@ -112,20 +146,6 @@ class State(Spec):
         prompt = ImagePrompt(image=self.image, text=self.prompt or None) if self.image else self.prompt
         targets = (self.target,) if self.target else ()
         return PromptSet(prompts=(prompt,), targets=targets, special=self.special, plain_text=self.plain, **answers)
-
-
-def _edit(text: str) -> Intervention:
-    kind, separator, part = text.partition(":")
-    if not separator:
-        raise SpecError(f"'{text}' is not an edit.", "Edits are written as zero:L3.z[head=5].")
-    # An address describes one prompt, whose mean over prompts would be the prompt itself.
-    over = {"over": "positions"} if kind == "mean" else {}
-    return parse_intervention({"kind": kind, "at": Part.parse(part), **over})
-
-
-def edits_text(edits: tuple[Intervention, ...]) -> str:
-    """The form in which `State.edits` holds edits."""
-    return ";".join(f"{edit.kind}:{edit.at}" for edit in edits)
 
 
 def read(search: str | None) -> State:

@@ -192,8 +192,17 @@ class Workspace:
         facts = ModelFacts(summary)
         batch = self.tokens(request.model, request.inputs)
         sites = CapturePlan.of(*request.sites).resolve(facts.info).sites
-        sources = {source: batch for edit in request.edits for source in edit.sources}
-        return self.store.find(capture_key(facts, batch, sites, request.edits, sources))
+        sources, vectors = sources_of(request.edits, request.vectors, lambda name: self._named(request, name))
+        return self.store.find(capture_key(facts, batch, sites, request.edits, sources, vectors))
+
+    def _named(self, request: CaptureRequest, name: str) -> TokenBatch:
+        inputs = {**request.sources, CAPTURED: request.inputs}
+        if name not in inputs:
+            raise InputError(
+                f"an edit takes its value from ‘{name}’, and there is only {', '.join(inputs)}.",
+                "Choose a task or a table that has it, or another kind of edit.",
+            )
+        return self.tokens(request.model, inputs[name])
 
     # -- results
 

@@ -124,20 +124,19 @@ def test_per_prompt_values_average_to_the_grid(run):
 
 
 def test_partial_maps_mark_what_is_not_measured_yet_and_cancel_stops_between_forwards(run, model):
-    seen = []
+    counts = set()
     batch = model.tokens(PromptSet(prompts=tuple(PROMPTS)))
-    room = 2 * len(PROMPTS) * 2 * row_bytes(model.info, batch, everywhere=False)
+    room = 2 * len(PROMPTS) * row_bytes(model.info, batch, everywhere=False)
 
     def watch(progress):
-        if progress.partial is not None and progress.partial.valid.any():
-            seen.append(progress.partial)
-        if len(seen) == 2:
+        if progress.partial is not None:
+            counts.add(int(progress.partial.valid.sum()))
+        if len(counts - {0}) == 2:
             raise Cancelled("cancelled")
 
     with pytest.raises(Cancelled):
         run("ablation", {}, progress=watch, budget_bytes=room)
-    assert len(seen) == 2
-    assert 0 < seen[0].valid.sum() < seen[1].valid.sum() < 12
+    assert max(counts) < 12
 
 
 @pytest.mark.parametrize(

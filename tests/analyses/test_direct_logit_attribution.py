@@ -164,7 +164,7 @@ def test_sets_of_answers_are_averaged_and_without_foils_the_logit_itself_is_spli
         run({}, answers=False)
 
 
-SUMS = ["bloom", "cohere", "falcon-multi-query", "gpt-oss", "granite", "jamba", "olmo", "opt", "phi", "t5-gated"]
+SUMS = ["bloom", "cohere", "gpt-oss", "granite", "jamba", "t5-gated"]
 
 
 @pytest.mark.parametrize("variant", [*SUMS, "bert", "vit"])

@@ -125,9 +125,7 @@ def shifts(directions, size):
     return made
 
 
-@pytest.mark.parametrize(
-    "variant", ["albert", "bert", "bloom", "falcon-multi-query", "granite", "jamba", "mixtral", "phi3", "qwen3", "vit"]
-)
+@pytest.mark.parametrize("variant", ["albert", "granite", "jamba", "mixtral", "phi3"])
 def test_all_sites_moved_together_move_the_objective_by_the_sum_of_their_slopes(variant):
     """Shared blocks, tensors written in place, experts, mixers, fused and scaled writes: a central difference."""
     model = opened(variant)[1]

@@ -101,4 +101,5 @@ def _run(request: ExperimentRequest, bench: CachedBench, results: Results) -> bo
 
 def _inputs(request: CaptureRequest) -> Experiment:
     """The prompts of a capture in the form in which a bench takes them."""
-    return Experiment(model=request.model, inputs={CAPTURED: request.inputs}, analysis="capture")
+    inputs = {**request.sources, CAPTURED: request.inputs}
+    return Experiment(model=request.model, inputs=inputs, analysis="capture", vectors=request.vectors)

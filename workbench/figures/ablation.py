@@ -19,6 +19,7 @@ from workbench.figures.numbers import UNIT_WORDS, number
 from workbench.figures.table import is_signed
 
 WIDTH_OF_UNITS = 64
+POSITIONS = ("pos", "q_pos", "k_pos")
 UNMEASURED = "not measured"
 Scale = Literal["signed", "share"]
 
@@ -122,7 +123,7 @@ def cell_map(
         rows=tuple(_row_label(grid.coords[first][row], keys[start], col_dim) for row, start in spans),
         cols=_col_labels(col_dim, keys, width, strings),
         row_name=f"{first}.first neuron" if col_dim == "unit" else first,
-        col_name={"unit": "neuron", "pos": "token", "kv_head": "key/value head"}.get(col_dim, col_dim),
+        col_name={"unit": "neuron", "pos": "token", "q_pos": "query", "k_pos": "key", "kv_head": "key/value head"}.get(col_dim, col_dim),
         row_keys=tuple({first: grid.coords[first][row]} for row, _ in spans),
         col_dim=col_dim,
         col_keys=tuple(keys[start : start + width] for _, start in spans),
@@ -192,7 +193,7 @@ def _known(grid: Grid) -> np.ndarray:
 def _col_labels(dim: str, keys: tuple[Coord, ...], width: int, strings: Sequence[str]) -> tuple[str, ...]:
     if dim == "unit":
         return tuple(str(offset) for offset in range(min(width, len(keys))))
-    if dim == "pos" and strings:
+    if dim in POSITIONS and strings:
         return tuple(strings[int(key)] for key in keys)
     return tuple(str(key) for key in keys) if dim else ("",)
 

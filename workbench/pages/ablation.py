@@ -18,6 +18,7 @@ from workbench.parts.ablation_saving import saved_words
 from workbench.parts.ablation_scope import CROSS, scope_of
 from workbench.parts.empty import inline_problem
 from workbench.parts.given import clean_of, many_of
+from workbench.parts.task_picker import button_words
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -77,6 +78,7 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         Output("abl-kind-note", "children"),
         Output("abl-within-place", "hidden"),
         Output({"type": "abl-sweep-start", "of": "panel"}, "children"),
+        Output("header-task", "children"),
         Input("url", "search"),
         prevent_initial_call=True,
     )
@@ -89,7 +91,7 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         note = ablation_layout.mean_note(state)
         drawn = picker(scope.sizes, ablation_request.selection_or_none(state), scope)
         run = ablation_sweep.run_words(state.over, ablation_request.site_of(state))
-        return _heading(workspace, state, info), drawn, chips, note, state.over != "neuron", run
+        return _heading(workspace, state, info), drawn, chips, note, state.over != "neuron", run, button_words(state)
 
 
 def _change(app: Dash, workspace: Workspace) -> None:

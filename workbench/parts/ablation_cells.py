@@ -28,12 +28,14 @@ def cells(
     target: str = "",
     kind: str = "",
     say: str = "",
+    targets: Sequence[Sequence[str]] = (),
 ) -> html.Div:
     """A map of cells with its readout and colour bar.
 
     label: what the map shows, for screen readers. name: template of what a cell is called, or one for
     each column. target: template of the
-    parts that a click toggles, or of what it opens. kind: how an added part is replaced. say: what a click does.
+    parts that a click toggles, or of what it opens. kind: how an added part is replaced; "" where the target is
+    whole edits. say: what a click does. targets: in place of the template, the target of each cell, "" for none.
     """
     spec = {
         "rows": picture.rows,
@@ -54,6 +56,7 @@ def cells(
         "label": label,
         "say": say,
     }
+    spec |= {"targets": [list(row) for row in targets]} if targets else {}
     return html.Div([host(id, spec), readout(say), colour_bar(picture)], className="abl-figure")
 
 
@@ -68,15 +71,16 @@ def readout(text: str) -> html.P:
 
 
 def colour_bar(picture: CellMap) -> html.Div:
-    """The range in colours, with its ends, its middle and its unit in words."""
+    """The range in colours, with its ends, its middle and its unit in words, where it is one."""
     middle = [html.Span("0", className="abl-bar-middle")] if picture.scale == "signed" else []
     scale = "diverging" if picture.scale == "signed" else "sequential"
-    items = [
+    bar = [
         html.Span(picture.low),
         html.Div(middle, className="abl-bar", **{"data-ramp": scale}),
         html.Span(picture.high),
         html.Span(picture.unit, className="wb-muted"),
     ]
+    items = bar if picture.measured and picture.low != picture.high else []
     if picture.measured < sum(map(len, picture.levels)):
         missing = html.Span(className="abl-hatch", **{"aria-hidden": "true"})
         items.append(html.Span([missing, "not measured"], className="abl-missing-words wb-muted"))

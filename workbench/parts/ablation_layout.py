@@ -57,7 +57,7 @@ def controls(state: State, model: Kind) -> Any:
         value=state.metric,
         data=[{"value": key, "label": word} for key, word in metrics_of(model).items()],
         allowDeselect=False,
-        w=240,
+        w=280,
     )
     note = html.P(mean_note(state), id="abl-kind-note", className="wb-muted")
     return html.Div([kind, metric, note], className="abl-controls")

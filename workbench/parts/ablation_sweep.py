@@ -84,11 +84,16 @@ def _item(row: dict[str, Any], state: State, reach: float, strings: Sequence[str
     return list_item(parts_at(state.over, row, site=site), state.kind, name, number(value, signed=True), value / reach)
 
 
-def status(job: Job | None, measured: int, total: int, session: str) -> Any:
-    """How it stands with a sweep, in words, with the one button that belongs there."""
+def status(
+    job: Job | None, measured: int, total: int, session: str, *, ahead: str = "", cancel: str = "abl-sweep-cancel"
+) -> Any:
+    """How it stands with a sweep, in words, with the one button that belongs there.
+
+    ahead: what is said before it starts. cancel: the id of the button that stops it.
+    """
     count = f"{whole(measured)} of {whole(total)} measured"
     if job is not None and job.active:
-        return _running(job, count, session)
+        return _running(job, count, session, cancel)
     if job is not None and job.state == "failed":
         error = job.error or {"message": "the sweep ended without a result.", "hint": ""}
         words = [html.Strong(sentence(error["message"])), " ", html.Span(error.get("hint", ""), className="wb-muted")]
@@ -98,11 +103,11 @@ def status(job: Job | None, measured: int, total: int, session: str) -> Any:
         return html.Div(html.P(kept if measured else "Cancelled before the first result."), className="abl-status")
     if measured == total:
         return html.Div(html.P(f"{count}.", className="wb-muted"), className="abl-status")
-    ahead = f"{whole(total)} parts, each ablated alone. The map fills as results arrive."
+    ahead = ahead or f"{whole(total)} parts, each ablated alone. The map fills as results arrive."
     return html.Div(html.P(ahead, className="wb-muted"), className="abl-status")
 
 
-def _running(job: Job, count: str, session: str) -> Any:
+def _running(job: Job, count: str, session: str, cancel: str) -> Any:
     left = f"{seconds(job.seconds_left)} left" if job.seconds_left is not None else ""
     facts = "waiting for the job before it" if job.state == "queued" else job.message
     words = " · ".join(part for part in (sentence(facts), count, left) if part)
@@ -112,7 +117,7 @@ def _running(job: Job, count: str, session: str) -> Any:
         [
             dmc.Progress(value=share, size=6, **{"aria-label": words}),
             html.P(words, className="wb-number", role="status"),
-            dmc.Button("Cancel sweep", id="abl-sweep-cancel", variant="default") if ours else None,
+            dmc.Button("Cancel", id=cancel, variant="default") if ours else None,
         ],
         className="abl-status abl-status-running",
     )

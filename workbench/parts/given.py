@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ def is_many(state: State) -> bool:
 
 
 def inputs_of(workspace: Workspace, state: State) -> dict[str, PromptSet]:
-    """The prompt sets by name: always `clean`; `corrupt` and `reference` where the task or the table has them.
+    """The prompt sets by name: always `clean`; `corrupt` and `reference` where there are such.
 
     Raises InputError, ModelError, SpecError.
     """
@@ -31,7 +32,18 @@ def inputs_of(workspace: Workspace, state: State) -> dict[str, PromptSet]:
     if state.data:
         table = workspace.tables.get(state.data).read()
         return inputs_from(table, columns_of(state, table))
-    return {"clean": state.inputs()}
+    clean = state.inputs()
+    if not state.corrupt or state.image:
+        return {"clean": clean}
+    corrupt = PromptSet(
+        prompts=(state.corrupt,), targets=clean.targets, special=clean.special, plain_text=clean.plain_text
+    )
+    return {"clean": clean, "corrupt": corrupt}
+
+
+def inputs_for(workspace: Workspace, state: State, names: Collection[str] = ()) -> dict[str, PromptSet]:
+    """`clean` and the named ones beside it, where they are: what an experiment needs and no more. Raises as above."""
+    return {name: given for name, given in inputs_of(workspace, state).items() if name == "clean" or name in names}
 
 
 def clean_of(workspace: Workspace, state: State) -> PromptSet:
@@ -52,10 +64,3 @@ def columns_of(state: State, table: Table) -> Columns:
         return Columns.model_validate_json(state.columns)
     except ValidationError as error:
         raise SpecError("the address maps the table's columns in no known way.", "Choose the columns again.") from error
-
-
-def title_of(workspace: Workspace, state: State) -> str:
-    """What a page works on, in a few words: "one prompt", "16 × ioi", a file's name."""
-    if state.task:
-        return f"{state.n} × {state.task}"
-    return workspace.tables.get(state.data).name if state.data else "one prompt"

@@ -32,9 +32,14 @@ ANEW: dict[str, Any] = {"token": None, "position": None, "where": None}
 
 def picker_button(state: urls.State) -> Any:
     """The button that opens the flyout; it says what is chosen."""
-    words = f"{state.n} × {state.task}" if state.task else "Own table" if state.data else "One prompt"
     about = {"type": "button", "data-wb-action": "task", "title": "Prompts: one, a task’s, or your own table"}
-    return html.Button([icon("edit", size=16), words], id="header-task", className="wb-button", **about)
+    return html.Button(button_words(state), id="header-task", className="wb-button", **about)
+
+
+def button_words(state: urls.State) -> list[Any]:
+    """What the button says."""
+    words = f"{state.n} × {state.task}" if state.task else "Own table" if state.data else "One prompt"
+    return [icon("edit", size=16), words]
 
 
 def task_picker() -> Any:

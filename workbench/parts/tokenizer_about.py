@@ -144,7 +144,11 @@ def languages_panel(counts: Sequence[LanguageCount]) -> Any:
                 html.Th(count.language, scope="row", title=count.text),
                 html.Td(str(count.tokens), className="prompt-number"),
                 *(_bar(values[i], top) for (_, values), top in zip(measures, tops, strict=True)),
-                *([html.Td(str(count.unknown), className="prompt-number tok-unknown")] if unknown else []),
+                *(
+                    [html.Td(str(count.unknown), className="prompt-number" + (" tok-unknown" if count.unknown else ""))]
+                    if unknown
+                    else []
+                ),
             ]
         )
         for i, count in enumerate(counts)

@@ -15,6 +15,7 @@ from workbench.parts.panel import panel
 from workbench.parts.tokenizer_data import counted, word_of
 
 MOST_STEPS = 40
+PUT_THERE = "The tokenizer puts it there itself: nothing in the text stands for it."
 
 
 def build_panel(content: Any) -> Any:
@@ -45,7 +46,9 @@ def build_view(made: Build, rows: Sequence[SplitToken], pos: int) -> list[Any]:
         parts += _merges(made)
     if made.score is not None:
         parts += _scores(made)
-    if made.note:
+    if row.special and row.start is None:
+        parts.append(html.P(PUT_THERE, className="tok-note"))
+    elif made.note:
         parts.append(html.P(made.note, className="tok-note"))
     return parts
 

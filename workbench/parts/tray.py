@@ -1,23 +1,43 @@
-"""The edit tray: the edits of the address, in order; remove, undo, redo, run."""
+"""The edit tray: the edits of the address, in order; add, change in place, remove, undo, redo, run.
+
+What other parts of the app use:
+
+- `urls.State.tray()` gives the edits of a page with the vectors that they name, `edit_text.write` the text of some;
+  `given.inputs_for` the prompt sets that they need.
+- In the browser (assets/tray.js), `wb.addEdit(text)` adds one, `wb.toggleEdits(texts)` adds or takes out several,
+  `wb.readEdit(text)` and `wb.writeEdit(edit)` turn an item of the address into an object with `kind`, `at` and further
+  fields, and back. Any element with `data-wb-add="zero:L3.z[head=5]"` adds that edit when it is clicked.
+- `html.documentElement` carries `data-wb-edits="1"` while there are edits: `.wb-only-edits` shows only then.
+- `edited_word()` is the word that stands beside everything that ran under the edits.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from dash import Dash, Input, Output, State, html
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, html, no_update
+from dash.exceptions import PreventUpdate
 from pydantic import ValidationError
 
+from analyses.edit_words import edits_in_words
 from analyses.phrases import HEAD_SITES, query_heads_in_words
-from hooks.errors import WorkbenchError
-from hooks.interventions import Intervention
+from hooks.errors import SpecError, WorkbenchError
+from hooks.info import ModelInfo
+from hooks.interventions import KINDS, KINDS_BY_NAME, Intervention
 from hooks.sites import MAIN, Part
-from workbench import urls
+from workbench import edit_text, urls
+from workbench.parts.empty import sentence
 from workbench.parts.icons import icon
+from workbench.parts.tray_form import form
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
-VERBS = {"zero": "zero", "mean": "mean", "patch": "patch"}
+HEAD = re.compile(r"[Ll]?(\d+)[.:]h?(\d+)")
+EXAMPLES = "Write a head as 23.3, any part as L3.mlp_post[unit=17] or L5.resid_pre[pos=last]."
 
 
 def tray() -> Any:
@@ -31,12 +51,28 @@ def tray() -> Any:
         [
             html.Div([html.H2("Edits"), fold], className="wb-tray-head"),
             html.Div(id="tray-list", className="wb-tray-list"),
+            _adder(),
             html.Div([run, undo, redo, clear], className="wb-tray-foot"),
         ],
         className="wb-tray",
         id="tray",
         **{"aria-label": "Edit tray"},
     )
+
+
+def _adder() -> Any:
+    """A part by its address, for what no picture shows."""
+    field = dmc.TextInput(
+        id="tray-address", size="xs", placeholder="L3.mlp_post[unit=17]", debounce=False,
+        **{"aria-label": "Part to add, by its address", "title": EXAMPLES},
+    )  # fmt: skip
+    add = html.Button("Add", id="tray-add", className="wb-button", type="button", title="Add the part (Enter)")
+    return html.Div([field, add], className="wb-tray-add")
+
+
+def edited_word() -> Any:
+    """The word that stands beside everything that ran under the edits."""
+    return html.Span("edited", className="wb-edited-word")
 
 
 def _button(action: str, shown: Any, title: str, look: str = "wb-icon-button") -> Any:
@@ -52,7 +88,7 @@ def _button(action: str, shown: Any, title: str, look: str = "wb-icon-button") -
 
 def describe(edit: Intervention, group: int | None = None) -> tuple[str, str]:
     """Where an edit is, in words (`L23 h3`, `L5 MLP`), and what it does (`zero`). group: see `place`."""
-    return place(edit.at, group), VERBS.get(edit.kind, edit.kind)
+    return place(edit.at, group), KINDS_BY_NAME[edit.kind].verb
 
 
 def place(part: Part, group: int | None = None) -> str:
@@ -84,27 +120,34 @@ def place(part: Part, group: int | None = None) -> str:
     return " ".join(words)
 
 
-def rows(edits: str, group: int | None = None) -> list[Any]:
-    """One row per edit in the text of the address; an unreadable one says so and can be removed. group: see `place`."""
-    return [_row(text, group) for text in edits.split(";") if text]
+def rows(state: urls.State, group: int | None = None) -> list[Any]:
+    """One row per edit of the address; an unreadable one says so and can be mended or removed. group: see `place`."""
+    return [_row(text, state, group) for text in state.edits.split(";") if text]
 
 
-def _row(text: str, group: int | None) -> Any:
+def _row(text: str, state: urls.State, group: int | None) -> Any:
     try:
-        (edit,) = urls.State(edits=text).interventions()
+        read = edit_text.read(text, state.mean_over)
+        (edit,) = read.edits
         where, what = describe(edit, group)
-        words = [html.Span(where, className="wb-mono"), html.Span(what, className="wb-muted")]
+        shown = [html.Span(where, className="wb-mono"), html.Span(what, className="wb-muted")]
+        about = html.P(edits_in_words([edit]), className="wb-edit-about wb-muted")
+        spec = form(edit, read.vectors, state)
     except WorkbenchError as error:
-        where = text
-        words = [html.Span(text, className="wb-mono wb-bad"), html.Span(error.message, className="wb-muted")]
+        where, spec = text, {"raw": text}
+        shown = [html.Span(text, className="wb-mono wb-bad")]
+        about = html.P(f"{sentence(error.message)} {error.hint}", className="wb-edit-about", role="alert")
+    change = html.Button(
+        icon("edit", size=14), className="wb-icon-button", type="button", title="Change",
+        **{"aria-label": f"Change {where}", "data-wb-change": text, "aria-expanded": "false"},
+    )  # fmt: skip
     remove = html.Button(
-        icon("close", size=14),
-        className="wb-icon-button",
-        type="button",
-        title="Remove",
+        icon("close", size=14), className="wb-icon-button", type="button", title="Remove",
         **{"aria-label": f"Remove {where}", "data-wb-remove": text},
-    )
-    return html.Div([html.Div(words, className="wb-edit-words"), remove], className="wb-edit")
+    )  # fmt: skip
+    host = html.Div(className="wb-edit-form", hidden=True, **{"data-tray-form": json.dumps(spec, allow_nan=False)})
+    head = html.Div([html.Div(shown, className="wb-edit-words"), change, remove], className="wb-edit-head")
+    return html.Div([head, about, host], className="wb-edit", **{"data-tray-edit": text})
 
 
 def group_of(workspace: Workspace, search: str | None) -> int | None:
@@ -116,8 +159,31 @@ def group_of(workspace: Workspace, search: str | None) -> int | None:
     return summary["info"]["n_heads"] // (summary["info"]["n_kv_heads"] or 1) if summary else None
 
 
+def added(workspace: Workspace, state: urls.State, typed: str) -> str:
+    """The text of the edits with what somebody typed: an address, a head such as 23.3, or a whole edit.
+
+    A bare part is replaced as the Ablate page replaces parts. Raises SpecError, SiteMissing.
+    """
+    typed = typed.strip()
+    head = HEAD.fullmatch(typed)
+    part = f"L{int(head[1])}.z[head={int(head[2])}]" if head else typed
+    whole = typed.startswith("{") or typed.partition(":")[0] in KINDS
+    text = typed if whole else f"{state.kind if state.kind in edit_text.SHORT else 'zero'}:{part}"
+    read = edit_text.read(text.replace(";", "\\u003b") if typed.startswith("{") else text, state.mean_over)
+    summary = workspace.summary(state.model)
+    if summary is not None:
+        info = ModelInfo.model_validate(summary["info"])
+        for edit in read.edits:
+            info.check_part(edit.at)
+    held = [item for item in state.edits.split(";") if item]
+    new = [item for item in edit_text.write(read.edits, read.vectors, state.mean_over).split(";") if item not in held]
+    if not new:
+        raise SpecError(f"{typed} is in the tray already." if typed else "no part was given.", EXAMPLES)
+    return ";".join([*held, *new])
+
+
 def register(app: Dash, workspace: Workspace) -> None:
-    """Draw the edits whenever they change, or the model that they are edits of."""
+    """Draw the edits whenever they change, or the model that they are edits of; add what is typed."""
 
     @app.callback(
         Output("tray-list", "children"),
@@ -126,4 +192,22 @@ def register(app: Dash, workspace: Workspace) -> None:
         State("url", "search"),
     )
     def draw(edits: str | None, _: Any, search: str | None) -> list[Any]:
-        return rows(edits or "", group_of(workspace, search))
+        state = urls.read(search).model_copy(update={"edits": edits or ""})
+        return rows(state, group_of(workspace, search))
+
+    @app.callback(
+        Output("url", "search", allow_duplicate=True),
+        Output("tray-address", "value"),
+        Output("tray-address", "error"),
+        Input("tray-add", "n_clicks"),
+        State("tray-address", "value"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def add(clicks: int | None, typed: str | None, search: str) -> tuple[Any, Any, Any]:
+        if not clicks:
+            raise PreventUpdate
+        try:
+            return urls.change(search, edits=added(workspace, urls.read(search), typed or "")), "", None
+        except WorkbenchError as error:
+            return no_update, no_update, f"{sentence(error.message)} {error.hint}"
