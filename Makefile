@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 # Idle threads sleep instead of spinning: tests share two cores with a browser and a worker process.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install run test checks browser model clean help
+.PHONY: install run test checks browser model ioi clean help
 
 help:
 	@head -1 Makefile | cut -c3-
@@ -46,6 +46,10 @@ checks: $(VENV)/.installed-test
 
 model: $(VENV)/.installed-test
 	@$(BIN)/workbench models --fetch smollm2-135m || test "$$CI" != true
+
+# docs/ioi-smollm2.md and its figures, from the experiment files in docs/ioi/.
+ioi: model
+	$(BIN)/python docs/ioi/report.py
 
 browser:
 	@sh tests/browser/ensure-chromium.sh

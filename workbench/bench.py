@@ -11,7 +11,6 @@ import torch
 from analyses.bench import Bench, Progress
 from analyses.experiment import Experiment
 from analyses.measured import Measured
-from analyses.vectors import Definition, as_json, inputs_of, used_by
 from hooks.activations import Activations
 from hooks.interventions import Intervention
 from hooks.model import Instrumented
@@ -19,7 +18,7 @@ from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
 from hooks.tokens import TokenBatch
 from workbench.cache import Store, StoredActivations
-from workbench.cache.key import ModelFacts, capture_key
+from workbench.cache.key import ModelFacts, capture_key, sources_of
 from workbench.cache.read import Damaged
 from workbench.images import Images
 from workbench.sweeps import KeptSweeps
@@ -107,15 +106,6 @@ class CachedBench(Bench):
             "edits": [edit.model_dump(mode="json") for edit in edits],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-
-
-def sources_of(
-    edits: Sequence[Intervention], vectors: Mapping[str, Definition], batch: Callable[[str], TokenBatch]
-) -> tuple[dict[str, TokenBatch], dict[str, tuple[Any, dict[str, TokenBatch]]]]:
-    """What `capture_key` takes of edits beside themselves. batch: the tokens of an input. Raises InputError."""
-    sources = {source: batch(source) for edit in edits for source in edit.sources}
-    made = used_by(edits, vectors)
-    return sources, {name: (as_json(how), {of: batch(of) for of in inputs_of(how)}) for name, how in made.items()}
 
 
 def loaded(stored: StoredActivations, batch: TokenBatch, model: Instrumented) -> Activations:

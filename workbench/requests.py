@@ -14,6 +14,9 @@ from hooks.reference import ModelRef
 from hooks.sites import Site
 from hooks.spec import Spec, digest
 
+CAPTURED = "clean"
+"""The name under which a capture's prompts are known to edits that copy from them."""
+
 
 class OpenRequest(Spec):
     """Open a model and prove it."""

@@ -19,13 +19,13 @@ from analyses.forecast import Forecast
 from analyses.grid import Grid
 from analyses.result import Result
 from analyses.tasks.base import TaskInputs
-from hooks.errors import ModelError, StoreError
+from hooks.errors import InputError, ModelError, StoreError
 from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from hooks.tokens import TokenBatch
 from workbench.cache import Store, StoredActivations
-from workbench.cache.key import ModelFacts, capture_key
+from workbench.cache.key import ModelFacts, capture_key, sources_of
 from workbench.datasets import RecentTasks
 from workbench.engines.base import Engine, title, urgency
 from workbench.engines.runner import partial_path
@@ -34,7 +34,7 @@ from workbench.images import Images
 from workbench.job_table import KEPT_ROWS, TABLE, JobTable
 from workbench.jobs import Job, NewJob
 from workbench.known import IMAGES, Answer, KnownModels
-from workbench.requests import CaptureRequest, ExperimentRequest, ForecastRequest, Request
+from workbench.requests import CAPTURED, CaptureRequest, ExperimentRequest, ForecastRequest, Request
 from workbench.results import ResultCard, Results
 from workbench.settings import Settings
 from workbench.sweeps import KeptSweeps

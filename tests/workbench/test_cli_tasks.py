@@ -20,7 +20,7 @@ from workbench.pages import ablation
 from workbench.parts import ablation_watch, task_picker
 from workbench.parts.ablation_layout import MEANS_NOTE
 from workbench.parts.ablation_request import sweep_experiment
-from workbench.parts.given import clean_of, inputs_of, many_of
+from workbench.parts.given import inputs_of
 from workbench.requests import OpenRequest
 from workbench.settings import Settings
 from workbench.workspace import Workspace
@@ -106,8 +106,8 @@ def test_an_address_with_a_task_gives_the_prompts_of_the_other_doors(space: Work
     assert urls.read(urls.write(state)) == state
     assert inputs_of(space, state) == api.task("ioi", model="toy", n=2, seed=3, variant="abc")
     one = urls.State(model="toy")
-    assert inputs_of(space, one) == {"clean": one.inputs()} and many_of(space, one) is None
-    asked = sweep_experiment(state.model_copy(update={"kind": "mean"}), clean_of(space, state))
+    assert inputs_of(space, one)["clean"] == one.inputs()
+    asked = sweep_experiment(state.model_copy(update={"kind": "mean"}), inputs_of(space, state))
     assert len(asked.inputs["clean"].prompts) == 2 and asked.params["mean_over"] == "prompts"
 
 

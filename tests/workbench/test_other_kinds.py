@@ -251,8 +251,8 @@ def test_only_parts_that_exist_can_be_picked(opened: Workspace) -> None:
 def test_an_expert_in_the_tray_reads_as_one(opened: Workspace) -> None:
     state = start(opened, "mixtral", edits="zero:L0.router[expert=2]", answer="a", foil="b")
     assert "expert 2 of layer 0" in ablation_watch.heading(state, summary_of(opened, "mixtral")["info"])
-    assert "L0 expert 2" in text_of(tray.rows(state.edits)[0])
-    assert "encoder L1 h3" in text_of(tray.rows("zero:encoder.L1.z[head=3]")[0])
+    assert "L0 expert 2" in text_of(tray.rows(state)[0])
+    assert "encoder L1 h3" in text_of(tray.rows(State(edits="zero:encoder.L1.z[head=3]"))[0])
 
 
 def test_the_picker_of_a_stack_writes_its_addresses(opened: Workspace) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hooks.errors import WorkbenchError
-from workbench import urls
+from workbench import edit_text, urls
 from workbench.urls import State
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -55,7 +55,7 @@ def test_edits_are_read_in_order_and_written_back_the_same() -> None:
     text = "zero:L3.z[head=5];mean:L5.mlp_out"
     edits = State(edits=text).interventions()
     assert [edit.kind for edit in edits] == ["zero", "mean"]
-    assert urls.edits_text(edits) == text
+    assert edit_text.write(edits, {}) == text
 
 
 @pytest.mark.parametrize("text", ["L3.z", "burn:L3.z", "zero:L3.nothing", "zero:"])

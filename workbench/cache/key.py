@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from torch import Tensor
 
+from analyses.vectors import Definition, as_json, inputs_of, used_by
 from hooks.hashing import hash_state
 from hooks.info import ModelInfo
 from hooks.interventions import Intervention
@@ -75,6 +76,15 @@ def capture_key(
         },
         LENGTH,
     )
+
+
+def sources_of(
+    edits: Sequence[Intervention], vectors: Mapping[str, Definition], batch: Callable[[str], TokenBatch]
+) -> tuple[dict[str, TokenBatch], dict[str, tuple[Any, dict[str, TokenBatch]]]]:
+    """What `capture_key` takes of edits beside themselves. batch: the tokens of an input. Raises InputError."""
+    sources = {source: batch(source) for edit in edits for source in edit.sources}
+    made = used_by(edits, vectors)
+    return sources, {name: (as_json(how), {of: batch(of) for of in inputs_of(how)}) for name, how in made.items()}
 
 
 def _beside_ids(batch: TokenBatch, sources: Mapping[str, TokenBatch]) -> dict[str, Any]:

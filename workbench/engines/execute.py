@@ -15,15 +15,13 @@ from workbench.cache import Store
 from workbench.engines.opened import OpenModels
 from workbench.images import Images
 from workbench.known import IMAGES, KnownModels
-from workbench.requests import CaptureRequest, ExperimentRequest, ForecastRequest, OpenRequest, Request
+from workbench.requests import CAPTURED, CaptureRequest, ExperimentRequest, ForecastRequest, OpenRequest, Request
 from workbench.results import Results
 from workbench.settings import Settings
 from workbench.sweeps import KeptSweeps
 
 Report = Callable[[Progress], None]
 STORE, RESULTS = "store", "results"
-CAPTURED = "clean"
-"""The name under which a capture's prompts are known to edits that copy from them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ class CellMap:
     rows, cols: labels as shown. row_keys: for each row the coordinates that its cells share; col_dim: the axis along
     the columns ("" where there is one column); col_keys: its coordinate in each cell. levels: places in the range (None
     where nothing was measured). texts: the numbers as read. reach: the value at level 1. inside: which cells lie in the
-    range of a control, for a page to grey; none where there is no control.
+    range of a control, for a page to grey; none where there is no control. baseline: the value at level 0.
     """
 
     rows: tuple[str, ...]
@@ -47,16 +47,17 @@ class CellMap:
     reach: float
     unit: str
     inside: tuple[tuple[bool, ...], ...] = ()
+    baseline: float = 0.0
 
     @property
     def low(self) -> str:
         """The low end of the colour bar."""
-        return number(-self.reach, signed=True) if self.scale == "signed" else "0"
+        return number(self.baseline - self.reach, signed=True) if self.scale == "signed" else "0"
 
     @property
     def high(self) -> str:
         """The high end of the colour bar."""
-        return number(self.reach, signed=self.scale == "signed")
+        return number(self.baseline + self.reach, signed=self.scale == "signed")
 
     @property
     def measured(self) -> int:
@@ -133,6 +134,7 @@ def cell_map(
         reach=span,
         unit=UNIT_WORDS[grid.unit],
         inside=tuple(tuple(within[row][start : start + width]) for row, start in spans) if within else (),
+        baseline=grid.baseline or 0.0,
     )
 
 

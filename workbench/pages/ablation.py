@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,11 @@ from dash.exceptions import PreventUpdate
 from hooks.errors import InputError, WorkbenchError
 from workbench import urls
 from workbench.pages.base import Page
-from workbench.parts import ablation_layout, ablation_request, ablation_sweep, ablation_watch
+from workbench.parts import ablation_layout, ablation_request, ablation_saving, ablation_sweep, ablation_watch
 from workbench.parts.ablation_picker import picker, position_chips
-from workbench.parts.ablation_saving import saved_words
 from workbench.parts.ablation_scope import CROSS, scope_of
 from workbench.parts.empty import inline_problem
-from workbench.parts.given import clean_of, many_of
+from workbench.parts.given import clean_of, inputs_of
 from workbench.parts.task_picker import button_words
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def layout(workspace: Workspace, state: urls.State) -> Any:
 
 def _heading(workspace: Workspace, state: urls.State, info: Mapping[str, Any]) -> Any:
     try:
-        return ablation_watch.heading(state, info, many_of(workspace, state))
+        return ablation_watch.heading(state, info, inputs_of(workspace, state))
     except WorkbenchError as error:
         return inline_problem(error)
 
@@ -188,25 +187,11 @@ def _sweep(app: Dash, workspace: Workspace) -> None:
 
 
 def _save(app: Dash, workspace: Workspace) -> None:
+    def result_of(of: str) -> Callable[[urls.State], str]:
+        return lambda state: ablation_watch.experiment_of(workspace, state, of).id
+
     for of in ("effect", "sweep"):
-        app.callback(
-            Output({"type": "abl-saved", "of": of}, "children"),
-            Input({"type": "abl-save", "of": of}, "n_clicks"),
-            State({"type": "abl-note", "of": of}, "value"),
-            State("url", "search"),
-            prevent_initial_call=True,
-        )(_saver(workspace, of))
-
-
-def _saver(workspace: Workspace, of: str) -> Any:
-    def save(clicks: int | None, note: str | None, search: str) -> Any:
-        if not clicks:
-            raise PreventUpdate
-        experiment = ablation_watch.experiment_of(workspace, urls.read(search), of)
-        workspace.keep(experiment.id, note or None)
-        return saved_words(experiment.id)
-
-    return save
+        ablation_saving.register(app, workspace, of, result_of(of))
 
 
 PAGE = Page(path="/ablation", title="Ablate", order=3, icon="ablate", layout=layout, register=register)

@@ -9,7 +9,7 @@ from dash import Dash, dcc, html
 from hooks.errors import WorkbenchError
 from hooks.tokens import TokenBatch
 from workbench.pages.base import Page
-from workbench.parts import answer_page, generation_views, next_token, prompt_callbacks, prompt_views
+from workbench.parts import answer_page, generation_views, next_token, prompt_callbacks, prompt_edited, prompt_views
 from workbench.parts.generation_data import is_open
 from workbench.parts.icons import icon
 from workbench.parts.kinds import kind_of
@@ -29,7 +29,6 @@ def layout(workspace: Workspace, state: State) -> Any:
     edit = html.Button(
         [icon("edit", size=16), "Edit prompt"], className="wb-button", type="button", **{"data-wb-action": "prompt"}
     )
-    clean = html.Span("only the continuation is edited", className="wb-clean-note wb-only-edits")
     return [
         dcc.Store(id="prompt-wanted", data=True),
         dcc.Store(id="prompt-job"),
@@ -39,8 +38,9 @@ def layout(workspace: Workspace, state: State) -> Any:
         dcc.Store(id="prompt-saved"),
         dcc.Store(id="gen-shown"),
         dcc.Store(id="gen-sink"),
+        dcc.Store(id="prompt-edited-shown"),
         page_head(
-            "Prompt", "The tokens exactly as the model gets them, and what it expects after each.", [clean, edit]
+            "Prompt", "The tokens exactly as the model gets them, and what it expects after each.", edit
         ),
         _tokens(batch, state),
         generation_views.continuation(state),
@@ -56,6 +56,7 @@ def layout(workspace: Workspace, state: State) -> Any:
             generation_views.attention_place(state, workspace.summary(state.model)),
             id="prompt-next-panel",
         ),
+        html.Div(id="prompt-edited", className="wb-stack"),
     ]
 
 
@@ -90,6 +91,7 @@ def _selected(batch: TokenBatch, state: State) -> int | None:
 def register(app: Dash, workspace: Workspace) -> None:
     """Capture the logits once; redraw from them."""
     prompt_callbacks.register(app, workspace)
+    prompt_edited.register(app, workspace)
     answer_page.register(app, workspace)
 
 

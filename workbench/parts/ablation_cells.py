@@ -14,6 +14,7 @@ from dash import html
 
 from hooks.sites import Part
 from workbench.figures.ablation import CellMap
+from workbench.figures.numbers import number
 
 Action = Literal["toggle", "open", "none"]
 
@@ -72,7 +73,7 @@ def readout(text: str) -> html.P:
 
 def colour_bar(picture: CellMap) -> html.Div:
     """The range in colours, with its ends, its middle and its unit in words, where it is one."""
-    middle = [html.Span("0", className="abl-bar-middle")] if picture.scale == "signed" else []
+    middle = [html.Span(number(picture.baseline), className="abl-bar-middle")] if picture.scale == "signed" else []
     scale = "diverging" if picture.scale == "signed" else "sequential"
     bar = [
         html.Span(picture.low),
@@ -87,8 +88,8 @@ def colour_bar(picture: CellMap) -> html.Div:
     return html.Div(items, className="abl-legend wb-number")
 
 
-def list_item(parts: Sequence[Part], kind: str, name: str, number: str, level: float) -> html.Li:
-    """A row of a list of cells: name, bar and number; a click adds the parts to the ablation or takes them out."""
+def list_item(parts: Sequence[Part | str], kind: str, name: str, number: str, level: float) -> html.Li:
+    """A row of a list of cells: name, bar and number; a click adds the parts (or whole edits) to the tray or takes them out."""
     content = [
         html.Span(name, className="abl-item-name"),
         html.Span(
@@ -106,7 +107,7 @@ def list_item(parts: Sequence[Part], kind: str, name: str, number: str, level: f
             "data-abl-toggle": ";".join(str(part) for part in parts),
             "data-abl-kind": kind,
             "aria-pressed": "false",
-            "aria-label": f"{name}, {number}: add to the ablation, or take out",
+            "aria-label": f"{name}, {number}: add to the edits, or take out",
         },
     )
     return html.Li(button)

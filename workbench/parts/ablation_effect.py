@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from workbench.parts.ablation_request import METRICS
 from workbench.parts.empty import sentence
 from workbench.parts.glossary import term
 from workbench.parts.panel import panel
+from workbench.parts.tray import edited_word
 
 SORTS = {
     "cross_pattern_shift": ("cross-attention", "cross"),
@@ -96,20 +97,26 @@ def distributions(result: Result, answers: Collection[int], foils: Collection[in
     before, after = result.grid("prob_clean"), result.grid("prob_ablated")
     rows = token_rows(before, after, SHOWN_TOKENS)
     marks = {**dict.fromkeys(foils, "foil"), **dict.fromkeys(answers, "answer")}
-    left = _table([_row(row, row.before, row.before_width, marks) for row in rows], "Clean", "abl-clean-table", noun)
-    right = _table(
-        [_row(row, row.after, row.after_width, marks, row.change) for row in rows], "Ablated", "abl-ablated-table", noun
-    )
     total = len(before.coords["token"])
     cut = f" The {len(rows)} likeliest of {total}; the export has all." if total > len(rows) else ""
     where = {"Next token": "the next token at the answer position", "Class": "each class"}.get(noun, "the token there")
     about = f"Probability of {where}, bars in one scale.{cut}"
-    return panel(noun, html.Div([left, right], className="abl-dists"), about=about, id="abl-distributions")
+    return panel(noun, side_by_side(rows, marks, noun), about=about, id="abl-distributions")
+
+
+def side_by_side(
+    rows: Sequence[TokenRow], marks: Mapping[int, str], noun: str = "Next token", after: str = "Ablated"
+) -> Any:
+    """Two tables of the same tokens, clean and edited. marks: words beside ids. after: what the edited run is called."""
+    left = _table([_row(row, row.before, row.before_width, marks) for row in rows], "Clean", "abl-clean-table", noun)
+    changed = [_row(row, row.after, row.after_width, marks, row.change) for row in rows]
+    right = _table(changed, after, "abl-ablated-table", noun)
+    return html.Div([left, right], className="abl-dists")
 
 
 def _table(rows: list[Any], title: str, id: str, noun: str) -> Any:
-    edited = title == "Ablated"
-    mark = [html.Span("edited", className="wb-edited-word")] if edited else []
+    edited = title != "Clean"
+    mark = [edited_word()] if edited else []
     of = "Class" if noun == "Class" else "Token"
     heads = [html.Th(of, scope="col"), html.Th("", **{"aria-hidden": "true"}), html.Th("Probability", scope="col")]
     heads += [html.Th("Change", scope="col")] if edited else []
@@ -117,7 +124,7 @@ def _table(rows: list[Any], title: str, id: str, noun: str) -> Any:
     return html.Section([html.H3([title, *mark]), body], className="abl-dist wb-edited" if edited else "abl-dist")
 
 
-def _row(row: TokenRow, value: float, width: float, marks: dict[int, str], change: float | None = None) -> Any:
+def _row(row: TokenRow, value: float, width: float, marks: Mapping[int, str], change: float | None = None) -> Any:
     mark = marks.get(row.id) if row.id is not None else None
     tag = [" ", html.Span(mark, className="wb-tag")] if mark else []
     bar = html.Div(html.Div(style={"width": f"{100 * width:.2f}%"}), className="abl-token-bar")

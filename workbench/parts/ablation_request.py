@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analyses.analysis import normalised
@@ -11,13 +11,16 @@ from analyses.experiment import Experiment
 from analyses.grid import Coord
 from analyses.metrics import METRICS as MEASURES
 from analyses.phrases import HEAD_SITES, head_in_words, query_heads_in_words
+from analyses.vectors import Definition
 from hooks.errors import InputError, SpecError, WorkbenchError
 from hooks.interventions import Intervention, parse_intervention
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from hooks.sites import Part, Site
+from workbench import edit_text
+from workbench.parts.given import is_many
 from workbench.parts.kinds import Kind
-from workbench.urls import State, edits_text
+from workbench.urls import State
 
 KINDS = {"zero": "Zero", "mean": "Mean"}
 METRICS = {
@@ -77,10 +80,7 @@ class Selection:
     kind: str
     where: int | None
     site: str = "z"
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        return frozenset(edit.kind for edit in self.edits)
+    vectors: Mapping[str, Definition] = field(default_factory=dict)
 
 
 def metrics_of(kind: Kind) -> dict[str, str]:
@@ -100,10 +100,10 @@ def sweeps_of(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def selection(state: State) -> Selection:
-    """The tray of a state, each part once. Raises SpecError, SiteMissing for an edit that cannot be read."""
-    edits = {edit.at: edit for edit in state.interventions()}
+    """The tray of a state, each edit once. Raises SpecError, SiteMissing for an edit that cannot be read."""
+    tray = state.tray()
     kind = state.kind if state.kind in KINDS else "zero"
-    return Selection(tuple(edits.values()), kind, state.where, site_of(state))
+    return Selection(tuple(dict.fromkeys(tray.edits)), kind, state.where, site_of(state), tray.vectors)
 
 
 def site_of(state: State) -> str:
@@ -140,40 +140,56 @@ def check_metric(state: State) -> None:
         raise InputError(f"{name} needs a foil.", "Give the wrong answer with the prompt, or choose another metric.")
 
 
-def effect_experiment(state: State, chosen: Selection, given: PromptSet | None = None) -> Experiment:
-    """All edits of the tray together. given: many prompts in place of the state's one. Raises SpecError, InputError."""
-    together = len(chosen.kinds) == 1
-    kind = next(iter(chosen.kinds)) if together else chosen.kind
-    if together and kind in KINDS:
-        at: list[Any] = [str(edit.at) for edit in chosen.edits]
-    else:
-        kind = "zero"
-        at = [edit.model_dump(mode="json") for edit in chosen.edits]
-    return _experiment(state, {"kind": kind, "at": at, **_means(kind, given)}, given)
+def effect_experiment(
+    state: State, chosen: Selection, inputs: Mapping[str, PromptSet] | None = None
+) -> Experiment:
+    """All edits of the tray together. inputs: those of `given.inputs_for`; without them, the state's one prompt.
+
+    Raises SpecError, InputError.
+    """
+    kind = next((kind for kind in KINDS if all(edit == _usual(state, kind, edit.at) for edit in chosen.edits)), None)
+    at: list[Any] = [str(edit.at) if kind else edit.model_dump(mode="json") for edit in chosen.edits]
+    params = {"kind": kind or "zero", "at": at, **_means(kind or "zero", state)}
+    return _experiment(state, params, inputs, chosen.vectors)
 
 
-def sweep_experiment(state: State, given: PromptSet | None = None) -> Experiment:
-    """Every part of one sort ablated alone, at all positions. given: as above. Raises SpecError, InputError."""
+def _usual(state: State, kind: str, at: Part) -> Intervention:
+    """The edit of a kind that the page makes of a part."""
+    return parse_intervention({"kind": kind, "at": at, **({"over": state.mean_over} if kind == "mean" else {})})
+
+
+def sweep_experiment(state: State, inputs: Mapping[str, PromptSet] | None = None) -> Experiment:
+    """Every part of one sort ablated alone, at all positions. inputs: as above. Raises SpecError, InputError."""
     if state.over not in SWEEPS:
         raise SpecError(f"'{state.over}' is not a sweep.", f"Known: {', '.join(SWEEPS)}.")
-    kind = selection(state).kind
+    kind = state.kind if state.kind in KINDS else "zero"
     within: dict[str, Any] = {"layers": [state.within or 0]} if state.over == "neuron" else {}
     within |= {"site": site_of(state)} if state.over == "head" else {}
-    return _experiment(state, {"kind": kind, "over": state.over, **within, **_means(kind, given)}, given)
+    return _experiment(state, {"kind": kind, "over": state.over, **within, **_means(kind, state)}, inputs)
 
 
-def _means(kind: str, given: PromptSet | None) -> dict[str, str]:
+def _means(kind: str, state: State) -> dict[str, str]:
     # One prompt's mean at each position is its own value.
-    return {"mean_over": "positions"} if kind == "mean" and given is None else {}
+    return {"mean_over": "positions"} if kind == "mean" and state.mean_over == "positions" else {}
 
 
-def _experiment(state: State, params: Mapping[str, Any], given: PromptSet | None) -> Experiment:
-    if given is None:
+def _experiment(
+    state: State,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, PromptSet] | None,
+    vectors: Mapping[str, Definition] | None = None,
+) -> Experiment:
+    if not is_many(state):
         check_metric(state)
-    model = ModelRef.model_validate(state.model)
-    asked = {**params, "metric": state.metric}
-    inputs = {"clean": given or state.inputs()}
-    return normalised(Experiment(model=model, inputs=inputs, analysis="ablation", params=asked))
+    return normalised(
+        Experiment(
+            model=ModelRef.model_validate(state.model),
+            inputs={**(inputs or {"clean": state.inputs()})},
+            analysis="ablation",
+            params={**params, "metric": state.metric},
+            vectors={**(vectors or {})},
+        )
+    )
 
 
 def sweep_coords(state: State, info: Mapping[str, Any], length: int) -> dict[str, list[int]]:
@@ -224,26 +240,28 @@ def name_template(over: str, site: str = "z", head: int = 0, group: int = 1) -> 
 
 
 def with_kind(state: State, kind: str) -> str:
-    """`State.edits` with every edit of this kind."""
-    return _written([edit.at for edit in selection(state).edits], kind)
+    """`State.edits` with everything that is zeroed or mean-ablated treated in this way; other edits stay."""
+    chosen = selection(state)
+    return _written(state, chosen, [_usual(state, kind, e.at) if e.kind in KINDS else e for e in chosen.edits])
 
 
 def with_where(state: State, where: int | None) -> str:
     """`State.edits` with every part that has positions restricted to this one (None: at all positions)."""
+    chosen = selection(state)
     edits = [
         edit.model_copy(update={"at": replace(edit.at, pos=where)}) if "pos" in edit.at.site.axes else edit
-        for edit in selection(state).edits
+        for edit in chosen.edits
     ]
-    return edits_text(tuple({edit.at: edit for edit in edits}.values()))
+    return _written(state, chosen, edits)
 
 
 def with_parts(state: State, parts: tuple[Part, ...]) -> str:
     """`State.edits` with these parts added in the way of the state; those that are there already stay as they are."""
     chosen = selection(state)
     held = {edit.at for edit in chosen.edits}
-    added = [parse_intervention({"kind": chosen.kind, "at": part}) for part in parts if part not in held]
-    return edits_text((*chosen.edits, *added))
+    added = [_usual(state, chosen.kind, part) for part in parts if part not in held]
+    return _written(state, chosen, [*chosen.edits, *added])
 
 
-def _written(parts: list[Part], kind: str) -> str:
-    return edits_text(tuple(parse_intervention({"kind": kind, "at": part}) for part in dict.fromkeys(parts)))
+def _written(state: State, chosen: Selection, edits: list[Intervention]) -> str:
+    return edit_text.write(tuple(dict.fromkeys(edits)), chosen.vectors, state.mean_over)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import dash_mantine_components as dmc
-from dash import html
+from dash import Dash, Input, Output, State, html
+from dash.exceptions import PreventUpdate
 
+from workbench import urls
 from workbench.parts.export_menu import export_menu
 from workbench.parts.icons import icon
+
+if TYPE_CHECKING:
+    from workbench.workspace import Workspace
 
 
 def save_row(of: str, result_id: str, grid: str) -> Any:
@@ -30,3 +36,21 @@ def saved_words(result_id: str) -> Any:
         **{"data-wb-nav": "/results", "data-wb-set": f'{{"open": "{result_id}"}}'},
     )
     return [icon("check", size=16), " Saved to the results. ", link]
+
+
+def register(app: Dash, workspace: Workspace, of: str, result_of: Callable[[urls.State], str]) -> None:
+    """Keep the result that the panel `of` shows when its button is pressed. result_of: its id for a state."""
+
+    @app.callback(
+        Output({"type": "abl-saved", "of": of}, "children"),
+        Input({"type": "abl-save", "of": of}, "n_clicks"),
+        State({"type": "abl-note", "of": of}, "value"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def save(clicks: int | None, note: str | None, search: str) -> Any:
+        if not clicks:
+            raise PreventUpdate
+        result_id = result_of(urls.read(search))
+        workspace.keep(result_id, note or None)
+        return saved_words(result_id)

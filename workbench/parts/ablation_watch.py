@@ -19,7 +19,7 @@ from workbench.parts.ablation_effect import effect
 from workbench.parts.ablation_request import effect_experiment, group_of, selection, sweep_experiment
 from workbench.parts.ablation_saving import save_row
 from workbench.parts.empty import empty, problem, waiting
-from workbench.parts.given import clean_of, many_of
+from workbench.parts.given import clean_of, inputs_for
 from workbench.parts.kinds import Kind
 from workbench.requests import ExperimentRequest
 from workbench.urls import State
@@ -52,15 +52,18 @@ def info_of(workspace: Workspace, state: State) -> Mapping[str, Any]:
     return info
 
 
-def heading(state: State, info: Mapping[str, Any], given: PromptSet | None = None) -> str:
-    """The experiment of the tray in words; what to do where the tray is empty. Raises WorkbenchError."""
+def heading(state: State, info: Mapping[str, Any], inputs: Mapping[str, PromptSet] | None = None) -> str:
+    """The experiment of the tray in words; what to do where the tray is empty. inputs: of the page, by name.
+
+    Raises WorkbenchError.
+    """
     chosen = selection(state)
     if not chosen.edits:
         return "Nothing is ablated yet. Choose parts below, or sweep them all."
     parts = [edit.at for edit in chosen.edits if edit.at.site.kind.head_axis == "kv_head"]
     kv_heads = sorted({part.head for part in parts if part.head is not None})
     shared = [f"Key/value head {head} is read by {query_heads_in_words(head, group_of(info))}." for head in kv_heads]
-    return " ".join([sentence(effect_experiment(state, chosen, given)), *shared])
+    return " ".join([sentence(effect_experiment(state, chosen, inputs)), *shared])
 
 
 def watch_effect(workspace: Workspace, state: State, session: str, *, again: bool = False) -> Seen:
@@ -69,7 +72,7 @@ def watch_effect(workspace: Workspace, state: State, session: str, *, again: boo
         chosen = selection(state)
         if not chosen.edits:
             return Seen("empty", _nothing())
-        experiment = effect_experiment(state, chosen, many_of(workspace, state))
+        experiment = experiment_of(workspace, state, "effect")
         result = workspace.result(experiment.id)
         if result is not None:
             batch = workspace.tokens(state.model, clean_of(workspace, state))
@@ -117,8 +120,9 @@ def leave(workspace: Workspace, job_id: str, session: str) -> None:
 
 def experiment_of(workspace: Workspace, state: State, of: str) -> Experiment:
     """The experiment that the panel `of` ("effect" or "sweep") shows. Raises WorkbenchError."""
-    given = many_of(workspace, state)
-    return sweep_experiment(state, given) if of == "sweep" else effect_experiment(state, selection(state), given)
+    if of == "sweep":
+        return sweep_experiment(state, inputs_for(workspace, state))
+    return effect_experiment(state, selection(state), inputs_for(workspace, state, state.tray().inputs))
 
 
 def prompt_button(error: WorkbenchError) -> Any:

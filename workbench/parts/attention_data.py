@@ -13,11 +13,11 @@ from analyses.experiment import Experiment
 from analyses.grid import Grid, Unit
 from analyses.positions import MASKED
 from hooks.errors import InputError, SiteMissing
-from hooks.interventions import Intervention
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from hooks.sites import MAIN
 from workbench.figures.attention import Scale
+from workbench.parts.given import under_edits
 from workbench.requests import CaptureRequest, ExperimentRequest
 from workbench.urls import State
 
@@ -177,9 +177,9 @@ def prompt_of(state: State) -> PromptSet:
     return state.inputs().model_copy(update={"answers": (), "foils": ()})
 
 
-def capture_of(state: State, *sites: str, edits: Sequence[Intervention] = ()) -> CaptureRequest:
+def capture_of(state: State, *sites: str) -> CaptureRequest:
     """The request for some sites on the prompt of an address."""
-    return CaptureRequest(model=ModelRef(name=state.model), inputs=prompt_of(state), sites=sites, edits=tuple(edits))
+    return CaptureRequest(model=ModelRef(name=state.model), inputs=prompt_of(state), sites=sites)
 
 
 def patterns_of(state: State, sizes: Sizes = MAIN_STACK) -> CaptureRequest:
@@ -187,8 +187,12 @@ def patterns_of(state: State, sizes: Sizes = MAIN_STACK) -> CaptureRequest:
     return capture_of(state, *sizes.everywhere("pattern"))
 
 
-def needed(state: State, layer: int, sizes: Sizes = MAIN_STACK) -> tuple[CaptureRequest | ExperimentRequest, ...]:
-    """What the open view of a head reads: captures, or a result. Raises SpecError for edits that cannot be read.
+def needed(
+    state: State, layer: int, sizes: Sizes = MAIN_STACK, inputs: Mapping[str, PromptSet] | None = None
+) -> tuple[CaptureRequest | ExperimentRequest, ...]:
+    """What the open view of a head reads: captures, or a result. inputs: those that edits may copy from, by name.
+
+    Raises SpecError for edits that cannot be read.
 
     Scores are as large as patterns, so one layer is asked for; values are small, so all layers come at once.
     """
@@ -200,10 +204,10 @@ def needed(state: State, layer: int, sizes: Sizes = MAIN_STACK) -> tuple[Capture
     if name == "positions":
         return (_asked(state, "position_patterns", {"layers": [layer], **_stack(state)}),)
     if name == "difference":
-        edits = state.interventions()
-        if not edits:
+        if not state.edits:
             raise InputError("no edit is in the tray.", "Press Ablate head, then this tab shows what changes.")
-        return (patterns_of(state, sizes), capture_of(state, *sizes.everywhere("pattern"), edits=edits))
+        clean = patterns_of(state, sizes)
+        return (clean, under_edits(clean, state, inputs or {}))
     return (patterns_of(state, sizes),)
 
 

@@ -19,6 +19,8 @@ from workbench.parts import attention_data as data
 from workbench.parts import attention_positions
 from workbench.parts.attention_progress import first_pending, outcome, refused, told
 from workbench.parts.empty import empty
+from workbench.parts.given import inputs_of
+from workbench.requests import CaptureRequest, ExperimentRequest
 from workbench.urls import State
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def head_panel(workspace: Workspace, state: State, theme: ThemeName, session: st
     try:
         sizes = sizes_of(workspace, state)
         sizes.check(state.layer, state.head)
-        requests = data.needed(state, state.layer, sizes)
+        requests = asked(workspace, state, state.layer, sizes)
         captures = [outcome(workspace, request) for request in requests]
         if None in captures:
             if (job := first_pending(workspace, requests, session)) is not None:
@@ -98,6 +100,14 @@ def head_panel(workspace: Workspace, state: State, theme: ThemeName, session: st
         shown = attention_positions.beside(captures[0], *place, theme, state.hide_first)
         words = replace(words, meaning=f"{view.meaning} {grid.about}", beside=shown)
     return _drawn(words, state, theme, grid, sides_of(batch, sizes))
+
+
+def asked(
+    workspace: Workspace, state: State, layer: int, sizes: data.Sizes
+) -> tuple[CaptureRequest | ExperimentRequest, ...]:
+    """What the open view of a head reads; see `attention_data.needed`. Raises WorkbenchError."""
+    copied = inputs_of(workspace, state) if data.view_of(state).name == "difference" and state.edits else None
+    return data.needed(state, layer, sizes, copied)
 
 
 def sides_of(batch: TokenBatch, sizes: data.Sizes) -> tuple[TokenBatch, TokenBatch]:

@@ -11,7 +11,7 @@ from analyses.result import Result
 from hooks.errors import WorkbenchError
 from workbench.figures.numbers import whole
 from workbench.parts import attention_data as data
-from workbench.parts.attention_head import sides_of, sizes_of
+from workbench.parts.attention_head import asked, sides_of, sizes_of
 from workbench.parts.attention_layout import SCORES
 from workbench.parts.attention_progress import first_pending, outcome, pending, refused, told, where_from
 from workbench.parts.attention_routes import mosaic_url
@@ -113,7 +113,7 @@ def _extra(workspace: Workspace, state: State, session: str, again: bool) -> Job
     if state.layer is None:
         return None
     try:
-        needed = data.needed(state, state.layer, sizes_of(workspace, state))
+        needed = asked(workspace, state, state.layer, sizes_of(workspace, state))
         return first_pending(workspace, needed, session, again=again)
     except WorkbenchError:
         return None

@@ -19,7 +19,7 @@ from hooks.errors import InputError, StoreError, WorkbenchError
 from workbench import urls
 from workbench.figures.attention import mosaic
 from workbench.parts import attention_data as data
-from workbench.parts.attention_head import sizes_of
+from workbench.parts.attention_head import asked, sizes_of
 from workbench.parts.attention_progress import outcome
 from workbench.urls import State
 
@@ -58,7 +58,7 @@ def head_bytes(workspace: Workspace, state: State) -> bytes:
         raise InputError("this address names no head.", "Choose a map in the overview.")
     sizes = sizes_of(workspace, state)
     sizes.check(state.layer, state.head)
-    captures = [outcome(workspace, wanted) for wanted in data.needed(state, state.layer, sizes)]
+    captures = [outcome(workspace, wanted) for wanted in asked(workspace, state, state.layer, sizes)]
     if any(stored is None for stored in captures):
         raise StoreError("this capture is not stored any more.", "Reload the page to capture it again.")
     grid = data.head_grid(data.view_of(state), captures, sizes, state.layer, state.head, data.average_of(state))

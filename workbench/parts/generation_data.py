@@ -14,6 +14,7 @@ from hooks.errors import InputError, ModelError
 from hooks.prompts import IdsPrompt, PromptSet
 from hooks.reference import ModelRef
 from hooks.tokens import TokenBatch
+from workbench.parts.given import inputs_for
 from workbench.parts.next_token import inputs_of
 from workbench.requests import ExperimentRequest
 from workbench.urls import State
@@ -70,10 +71,11 @@ def continuation_request(workspace: Workspace, state: State) -> ExperimentReques
 
     A greedy continuation depends on no seed and no temperature, so it is the same experiment for all of them.
     """
+    tray = state.tray(alone=True)
     params: dict[str, Any] = {
         "steps": min(state.steps, MOST_STEPS),
         "greedy": not state.sampled,
-        "edits": [edit.model_dump(mode="json") for edit in state.interventions()],
+        "edits": [edit.model_dump(mode="json") for edit in tray.edits],
         "alternatives": ALTERNATIVES,
         "attention": _shows_patterns(workspace, state),
     }
@@ -81,9 +83,10 @@ def continuation_request(workspace: Workspace, state: State) -> ExperimentReques
         params |= {"temperature": state.temperature, "top_k": state.top_k, "top_p": state.top_p}
     experiment = Experiment(
         model=ModelRef.model_validate(state.model),
-        inputs={"clean": inputs_of(state)},
+        inputs={**inputs_for(workspace, state, tray.inputs), "clean": inputs_of(state)},
         analysis="generation",
         params=params,
+        vectors=dict(tray.vectors),
         seed=state.seed if state.sampled else 0,
     )
     return ExperimentRequest(experiment=normalised(experiment))

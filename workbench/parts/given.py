@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -11,10 +11,21 @@ from analyses.tables import Columns, Table, inputs_from
 from hooks.errors import SpecError
 from hooks.prompts import PromptSet
 from workbench.datasets import guessed
+from workbench.requests import CAPTURED, CaptureRequest
 from workbench.urls import State
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
+
+
+def under_edits(request: CaptureRequest, state: State, inputs: Mapping[str, PromptSet]) -> CaptureRequest:
+    """The same capture under the edits in the tray. inputs: those that edits may copy from, by name.
+
+    Raises SpecError, SiteMissing.
+    """
+    tray = state.tray(alone=True)
+    named = {name: given for name, given in inputs.items() if name in tray.inputs - {CAPTURED}}
+    return request.model_copy(update={"edits": tray.edits, "vectors": dict(tray.vectors), "sources": named})
 
 
 def is_many(state: State) -> bool:
@@ -49,11 +60,6 @@ def inputs_for(workspace: Workspace, state: State, names: Collection[str] = ()) 
 def clean_of(workspace: Workspace, state: State) -> PromptSet:
     """The prompts that are measured. Raises as `inputs_of`."""
     return inputs_of(workspace, state)["clean"]
-
-
-def many_of(workspace: Workspace, state: State) -> PromptSet | None:
-    """The prompts of a task or a table; None where the page has one prompt. Raises as `inputs_of`."""
-    return clean_of(workspace, state) if is_many(state) else None
 
 
 def columns_of(state: State, table: Table) -> Columns:

@@ -1,0 +1,45 @@
+/* The Patch page in the browser: its controls, and the key that brings it for a head or for a cell of a map. */
+window.wbPatching = window.wbPatching || {};
+(function (patching) {
+  "use strict";
+  const SITE = /^L\d+\.(\w+)/;
+  const NONE = "none";
+
+  /* The control's value as the address holds it. */
+  function held(name, value) {
+    if (Array.isArray(value)) return value.join(";");
+    if (name === "star") return value === "1";
+    if (name === "within") return typeof value === "number" ? value : 0;
+    if (name === "draws") return typeof value === "number" ? value : undefined;
+    if (name === "window") return typeof value === "number" ? value : null;
+    return value === NONE ? "" : value;
+  }
+  /* Called by Dash (pages/patching.py) when a control has changed, and when the controls were drawn. */
+  patching.controls = function () {
+    const state = window.wb.state();
+    const changes = {};
+    for (const { prop_id: id, value } of window.dash_clientside.callback_context.triggered) {
+      const name = JSON.parse(id.slice(0, id.lastIndexOf("."))).name;
+      const wanted = value === undefined ? undefined : held(name, value);
+      if (wanted === undefined || (wanted === null && name !== "window")) continue;
+      if (wanted !== state[name]) changes[name] = wanted;
+    }
+    // A map of another method or site has other axes, sites and grids.
+    if ("method" in changes) Object.assign(changes, { at: "", axes: "", shown: "" });
+    if ("at" in changes) changes.axes = "";
+    if (Object.keys(changes).length) window.wb.setState(changes);
+    return window.dash_clientside.no_update;
+  };
+
+  /* `p`: on a cell of the Patch page, what a click does; elsewhere the page, for the site of the cell or for heads. */
+  function bring() {
+    const cell = document.activeElement && document.activeElement.closest(".abl-cell,.abl-item");
+    if (cell && document.getElementById("pat-map-panel")) { cell.click(); return true; }
+    const match = cell && SITE.exec((cell.dataset.ablToggle || "").split(";")[0]);
+    const open = document.getElementById("attn-page");
+    if (!match && !open) return false;
+    window.wb.open("/patching", { method: "activation_patching", at: match ? match[1] : "z", axes: "", shown: "" });
+    return true;
+  }
+  window.wb.onKey("p", bring);
+})(window.wbPatching);
