@@ -208,7 +208,7 @@ class Bench:
         for edit in edits:
             for name in edit.sources:
                 if name not in extra:
-                    wanted.setdefault(name, set()).add(edit.at.site)
+                    wanted.setdefault(name, set()).update(edit.copied)
         for name, sites in wanted.items():
             known = self._sources.get(name, Activations({}, self.batch(name)))
             if missing := sites - set(known):

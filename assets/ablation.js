@@ -24,29 +24,18 @@ window.wbAblation = window.wbAblation || {};
 
   /* ---- Parts ---- */
   const filled = (template, at) => template.replace(/\{(\w+)\}/g, (whole, name) => (name in at ? String(at[name]) : whole));
-  const partOf = (edit) => edit.slice(edit.indexOf(":") + 1);
-  /* What is in the tray: parts, and the edits themselves, since a cell names either. */
-  const partsHeld = () => new Set(window.wb.edits().flatMap((edit) => [edit, partOf(edit)]));
   const isOn = (target, held) => target !== "" && target.split(";").every((part) => held.has(part));
   /* Add the parts (joined by ';') as edits of a kind, or take them out when all of them are there. Without a kind they
      are whole edits, which take the place of others of the same part. */
   function toggle(target, kind) {
-    const parts = target.split(";");
-    const edits = window.wb.edits();
-    const held = partsHeld();
-    const on = isOn(target, held);
-    const added = parts.filter((part) => !held.has(part)).map((part) => (kind ? `${kind}:${part}` : part));
-    const replaced = new Set(added.map(partOf));
-    const next = on
-      ? edits.filter((edit) => !parts.includes(kind ? partOf(edit) : edit))
-      : [...edits.filter((edit) => !replaced.has(partOf(edit))), ...added];
-    window.wb.setEdits(next);
+    const items = target.split(";");
+    const added = kind ? window.wb.toggleParts(items, kind) : window.wb.toggleEdits(items);
     mark();
-    window.wb.toast(on ? "Taken out of the edits" : "Added to the edits");
+    window.wb.toast(added ? "Added to the edits" : "Taken out of the edits");
   }
   /* Show in every map and list which parts are in the tray. */
   function mark() {
-    const held = partsHeld();
+    const held = window.wb.heldEdits();
     for (const cell of document.querySelectorAll("[data-abl-toggle]")) {
       cell.setAttribute("aria-pressed", isOn(cell.dataset.ablToggle, held) ? "true" : "false");
     }
@@ -135,8 +124,10 @@ window.wbAblation = window.wbAblation || {};
       const level = spec.levels ? spec.levels[row][col] : null;
       const text = spec.texts ? spec.texts[row][col] : "";
       cell.classList.toggle("abl-missing", Boolean(spec.levels) && level === null);
-      cell.style.background = level === null ? "" : colour(spec.scale, level);
-      cell.dataset.text = level === null ? text : `${text} ${spec.unit}`;
+      const within = Boolean(spec.inside && spec.inside[row][col]);
+      cell.classList.toggle("abl-inside", spec.grey && within);
+      cell.style.background = level === null || (spec.grey && within) ? "" : colour(spec.scale, level);
+      cell.dataset.text = (level === null ? text : `${text} ${spec.unit}`) + (within ? " · inside the control’s range" : "");
       cell.setAttribute("aria-label", text ? `${name}: ${cell.dataset.text}` : name);
     }
   }
@@ -240,11 +231,21 @@ window.wbAblation = window.wbAblation || {};
     mark();
     return none();
   };
+  /* A metric of the reader's own starts as the logit difference in words. */
+  function expressionFor(state) {
+    const quoted = (token) => "logit('" + token.replace(/[\\']/g, "\\$&").replaceAll("\n", "\\n") + "')";
+    return state.answer && state.foil ? `${quoted(state.answer)} - ${quoted(state.foil)}` : "logit(' Mary') - logit(' John')";
+  }
+  const isOwn = (metric) => !/^\w+$/.test(metric);
+  ablation.metric = function (chosen, own, state) {
+    if (chosen !== "custom") return chosen;
+    return isOwn(state.metric) ? own || state.metric : expressionFor(state);
+  };
   /* From the controls into the address. A kind also changes the edits that are there, which the server writes. */
-  ablation.controls = function (kind, metric, over, within, site) {
+  ablation.controls = function (kind, metric, over, within, site, own, inside) {
     const state = window.wb.state();
     if (kind && kind !== state.kind) window.wb.set("abl-change", { data: { kind, at: Date.now() } });
-    const changes = { metric, over, site, within: typeof within === "number" ? within : state.within };
+    const changes = { metric: ablation.metric(metric, own, state), over, site, within: typeof within === "number" ? within : state.within, hide_inside: Boolean(inside) };
     const changed = Object.entries(changes).filter(([name, value]) => value !== undefined && value !== null && value !== state[name]);
     if (changed.length) window.wb.setState(Object.fromEntries(changed));
     return none();
@@ -252,7 +253,17 @@ window.wbAblation = window.wbAblation || {};
   /* From the address into the controls, so that a link, undo and the palette move them too. */
   ablation.follow = function (search, ...present) {
     const state = window.wb.state(search);
-    const wanted = [state.kind, state.metric, state.over, state.within === null ? 0 : state.within, state.site];
-    return wanted.map((value, place) => (value === present[place] ? none() : value));
+    const own = isOwn(state.metric);
+    const metric = own ? "custom" : state.metric;
+    const wanted = [state.kind, metric, state.over, state.within === null ? 0 : state.within, state.site, own ? state.metric : "", state.hide_inside];
+    return [...wanted.map((value, place) => (value === present[place] ? none() : value)), !own];
+  };
+  /* The address once it has stopped changing: what costs a look at the model waits for that. */
+  const SETTLED = 700;
+  let settling = 0;
+  ablation.settle = function (search) {
+    window.clearTimeout(settling);
+    settling = window.setTimeout(() => { if (document.getElementById("abl-forecast")) window.wb.set("abl-settled", { data: search || "" }); }, SETTLED);
+    return none();
   };
 })(window.wbAblation);

@@ -3,7 +3,6 @@ window.wbPatching = window.wbPatching || {};
 (function (patching) {
   "use strict";
   const SITE = /^L\d+\.(\w+)/;
-  const NONE = "none";
 
   /* The control's value as the address holds it. */
   function held(name, value) {
@@ -12,7 +11,7 @@ window.wbPatching = window.wbPatching || {};
     if (name === "within") return typeof value === "number" ? value : 0;
     if (name === "draws") return typeof value === "number" ? value : undefined;
     if (name === "window") return typeof value === "number" ? value : null;
-    return value === NONE ? "" : value;
+    return value;
   }
   /* Called by Dash (pages/patching.py) when a control has changed, and when the controls were drawn. */
   patching.controls = function () {

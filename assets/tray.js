@@ -62,17 +62,27 @@
     wb.setEdits([...wb.edits(), text]);
     wb.toast("Added to the edit tray");
   };
-  /* Add the edits, or take out whatever is done to their parts when all of these are edited. Gives whether they were added. */
-  wb.toggleEdits = function (texts) {
-    const parts = texts.map((text) => wb.readEdit(text).at);
-    const held = wb.editedParts();
+  /* What is in the tray: the edits, and their parts, since a cell may stand for either. */
+  wb.heldEdits = () => new Set(wb.edits().flatMap((text) => [text, wb.readEdit(text).at]));
+  /* Add parts as edits of a kind, or take out whatever is done to them when all are edited. Gives whether they were added. */
+  wb.toggleParts = function (parts, kind) {
+    const held = wb.heldEdits();
     const on = parts.every((part) => held.has(part));
     wb.setEdits(on
       ? wb.edits().filter((text) => !parts.includes(wb.readEdit(text).at))
-      : [...wb.edits(), ...texts.filter((text, place) => !held.has(parts[place]))]);
+      : [...wb.edits(), ...parts.filter((part) => !held.has(part)).map((part) => `${kind}:${part}`)]);
     return !on;
   };
-  wb.editedParts = () => new Set(wb.edits().map((text) => wb.readEdit(text).at));
+  /* Add whole edits in place of others of the same parts, or take them out when all are there. Gives whether they were added. */
+  wb.toggleEdits = function (texts) {
+    const held = wb.heldEdits();
+    const on = texts.every((text) => held.has(text));
+    const parts = new Set(texts.map((text) => wb.readEdit(text).at));
+    wb.setEdits(on
+      ? wb.edits().filter((text) => !texts.includes(text))
+      : [...wb.edits().filter((text) => texts.includes(text) || !parts.has(wb.readEdit(text).at)), ...texts.filter((text) => !held.has(text))]);
+    return !on;
+  };
   wb.removeEdit = (text) => wb.setEdits(wb.edits().filter((edit) => edit !== text));
   wb.clearEdits = () => wb.setEdits([]);
   function replace(before, after) {
@@ -151,6 +161,11 @@
       return [labelled(field.label, select(field.name, field.value, options.map((name) => [name, name]), set))];
     }
     if (field.type === "vector") return vector(field, set);
+    if (field.type === "parts") {
+      /* Parts hold commas of their own, inside brackets. */
+      const read = (typed) => typed.split(/[;\s]+|,(?![^[]*\])/).filter(Boolean);
+      return [labelled(field.label, input(field.name, field.value.join(", "), (typed) => set(read(typed)), {}))];
+    }
     const number = (value) => set(value.trim() === "" || Number.isNaN(Number(value)) ? undefined : Number(value));
     return [labelled(field.label, input(field.name, field.value, number, { type: "number", step: field.type === "whole" ? "1" : "any" }))];
   }
@@ -210,11 +225,6 @@
   });
   document.addEventListener("focusin", function (event) {
     if (event.target.closest && event.target.closest("[data-tray-form]")) focused = event.target.name;
-  });
-  document.addEventListener("keydown", function (event) {
-    if (event.key !== "Enter" || event.isComposing || event.target.id !== "tray-address") return;
-    event.preventDefault();
-    document.getElementById("tray-add").click();
   });
   let waiting = false;
   new MutationObserver(function (records) {

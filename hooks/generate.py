@@ -104,6 +104,8 @@ def _check(
         )
     shortest = min(batch.lengths) + steps
     for edit in edits:
+        if edit.present:
+            raise InputError(f"{edit.kind} at {edit.at}: edges cannot be edited while a text grows.", "Use a patch.")
         growing = [axis for axis in ("pos", "q_pos", "k_pos") if stack_of(edit.at.site, axis) == MAIN]
         for value in (getattr(edit.at, axis) for axis in growing):
             last = value[1] - 1 if isinstance(value, tuple) else value

@@ -26,6 +26,7 @@ from hooks.plan import CapturePlan
 from hooks.precision import half_precision_warning
 from hooks.prompts import PromptSet
 from hooks.proof import Proof, prove
+from hooks.reads import Reads
 from hooks.run import Run, forward, observe
 from hooks.schedule import Schedule, Window, World, in_window, on_prompts
 from hooks.sites import SITES, Site
@@ -110,6 +111,7 @@ class Instrumented:
                 sources=sources,
                 logits_at=logits_at,
                 window=window,
+                rereads=self.reads,
                 device=self.device,
             )
 
@@ -161,8 +163,17 @@ class Instrumented:
             return self._worlds.past(batch)
 
     @cached_property
+    def reads(self) -> Reads:
+        """What heads and MLPs would compute from a given residual stream."""
+        return Reads(self._model, self._wiring, self.sites, self._of_probe)
+
+    def _of_probe(self, sites: frozenset[Site]) -> Activations:
+        with self._lock:
+            return forward(self._model, self._wiring, self._probe, reads=sites, device=self.device).activations
+
+    @cached_property
     def _worlds(self) -> Worlds:
-        return Worlds(self._model, self._wiring, self.info, self._probe, self.writable, self.device)
+        return Worlds(self._model, self._wiring, self.info, self._probe, self.writable, self.device, self.reads)
 
     def gradients(
         self,
@@ -227,12 +238,21 @@ class Instrumented:
         """Raises SiteMissing for an edit at a part that does not exist or was not proved writable."""
         for edit in edits:
             self.info.check_part(edit.at)
+            if edit.present:
+                self._require_edge(edit)
             row = self.proof.row(edit.at.site.name, edit.at.site.stack)
             if edit.at.site not in self.writable:
                 reason = row.reason or self.warnings[-1]
                 raise SiteMissing(
                     f"{edit.at.site} cannot be edited in {self.name}: {reason}.", "`workbench check` shows why."
                 )
+
+    def _require_edge(self, edit: Intervention) -> None:
+        """Raises SiteMissing for a reader that no other stream gives, and for a writer that adds nothing to it."""
+        self.reads.reader(edit.at.site)
+        for site in edit.present:
+            self.readable(CapturePlan(sites=frozenset({site})))
+            self.reads.check_writer(site)
 
     def summary(self) -> dict[str, Any]:
         """Sizes, proof and provenance as plain JSON values: what the model page and `workbench check` show."""

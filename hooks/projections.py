@@ -47,10 +47,13 @@ def head_slices(
     return rearrange(weight, "d_model (head d_head) -> head d_head d_model", head=n_heads)
 
 
+def head_slices_of(projection: nn.Module, n_heads: int) -> Float[Tensor, "head d_head d_model"]:
+    """An output projection's weight split by head: [head d_head d_model]."""
+    return head_slices(weight_of(projection), n_heads, transposed=not hasattr(projection, "in_features"))
+
+
 def head_writes(
     projection: nn.Module, z: Float[Tensor, "batch pos head d_head"]
 ) -> Float[Tensor, "batch pos head d_model"]:
     """What each head writes, [batch pos head d_model], from z [batch pos head d_head]; the bias belongs to no head."""
-    transposed = not hasattr(projection, "in_features")
-    w_o = head_slices(weight_of(projection), z.shape[-2], transposed=transposed)
-    return torch.einsum("bqhd,hdm->bqhm", z, w_o)
+    return torch.einsum("bqhd,hdm->bqhm", z, head_slices_of(projection, z.shape[-2]))

@@ -17,6 +17,7 @@ from hooks.embeddings import embedding_sd
 from hooks.errors import BudgetError, ModelError
 from hooks.feed import Feed
 from hooks.observe import Observation, Recorder, recording
+from hooks.reads import Reads
 from hooks.schedule import Schedule, Window, on_prompts
 from hooks.sites import Site
 from hooks.sources import Sources
@@ -54,20 +55,23 @@ def forward(
     sources: Mapping[str, Activations] | None = None,
     logits_at: Tensor | None = None,
     window: Window | None = None,
+    rereads: Reads | None = None,
     grads: bool = False,
     device: torch.device | str = "cpu",
 ) -> Run:
     """Run `batch` once under a schedule of edits, keeping the sites in `reads`.
 
     window: run only the positions of a step of a continuation, the earlier ones read from its cache. grads: keep the
-    graph, so that the logits can be differentiated with respect to what an edit put in.
+    graph, so that the logits can be differentiated with respect to what an edit put in. rereads: how readers read the
+    stream, for edits of edges; its readers must have been found before.
 
     Raises InputError where edits and inputs do not fit, BudgetError when memory runs out.
     """
     schedule = schedule or on_prompts(batch, ())
     whole = batch.whole if window is None else window.prompts
     drawn_on = Sources(sources or {}, whole, partial(embedding_sd, model, wiring))
-    tap = Tap(model, wiring, reads - {Site("logits")}, schedule, drawn_on)
+    start = 0 if window is None else window.start
+    tap = Tap(model, wiring, reads - {Site("logits")}, schedule, drawn_on, rereads, start)
     began = 1 + schedule.joins.get(-1, 0)
     feed = wiring.feed
     arguments = feed.arguments(batch, began, device)
@@ -82,16 +86,23 @@ def forward(
     try:
         with mode, attached(model, tap), answers_at(unembed, logits_at), feed.many_rows(model, batch):
             output: Any = model(**arguments, **kept, **switches)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
         raise BudgetError(
             f"the device ran out of memory on {len(batch) * began} rows of {batch.ids.shape[1]} tokens.",
             "Use a shorter prompt, fewer prompts, or --device cpu.",
         ) from error
-    captured = {site: _in_given_order(value, schedule) for site, value in tap.captured.items()}
+    captured = {site: _in_given_order(value, schedule) for site, value in tap.captured.items() if site in reads}
     logits = _in_given_order(feed.answers(output, batch), schedule)
     if Site("logits") in reads:
         captured[Site("logits")] = logits.clone()
     return Run(logits, Activations(captured, batch), dict(tap.seen))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether an error says that no memory is left, on a device or on the host."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
 
 
 def _in_given_order(values: Tensor, schedule: Schedule) -> Tensor:

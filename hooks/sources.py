@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hooks import draws
 from hooks.activations import Activations
-from hooks.errors import InputError
+from hooks.errors import InputError, SpecError
 from hooks.interventions.base import Vector
 from hooks.schedule import Placed, stack_of
-from hooks.sites import Site
+from hooks.sites import Part, Site
 from hooks.tokens import TokenBatch
 
 VECTOR = "vector:"
@@ -188,11 +189,18 @@ def _index(rows: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor(rows).to(device, non_blocking=True)
 
 
+class Rereader(Protocol):
+    """See `hooks.rereading.Rereading`."""
+
+    def part(self, placed: Placed, writers: Sequence[Part], source: str) -> Tensor:
+        """The placed part, computed anew with other writes."""
+
+
 class PartContext:
     """The answers that one placed edit gets: the addressed part of sources, means, vectors and draws."""
 
-    def __init__(self, placed: Placed, sources: Sources, like: Tensor) -> None:
-        self._placed, self._sources, self._like = placed, sources, like
+    def __init__(self, placed: Placed, sources: Sources, like: Tensor, again: Rereader | None = None) -> None:
+        self._placed, self._sources, self._like, self._again = placed, sources, like, again
         self._site = placed.edit.at.site
 
     @property
@@ -234,6 +242,11 @@ class PartContext:
                 f"Give one number for each of its {self._site.axes[-1]}.",
             )
         return values[self._placed.slices[-values.ndim :]]
+
+    def reread(self, writers: Sequence[Part], source: str) -> Tensor:
+        if self._again is None:
+            raise SpecError("an edge cannot be edited in this run.", "Edit edges on whole prompts.")
+        return self._again.part(self._placed, writers, source)
 
     def embedding_sd(self) -> Tensor:
         return self._sources.embedding_sd().to(self._like.device)

@@ -21,6 +21,8 @@ from hooks import attention
 from hooks.observe import Recorder
 from hooks.ports import WHOLE, Port, View, hidden_of, named, output_of, with_hidden, with_output
 from hooks.projections import head_writes
+from hooks.reads import Reads
+from hooks.rereading import Rereading, inner_sites
 from hooks.schedule import Schedule
 from hooks.sites import Site
 from hooks.sources import PartContext, Sources
@@ -34,10 +36,17 @@ class Tap:
     """One run's captures and edits. `seen`: how the attention of each (stack, layer) makes its scores."""
 
     def __init__(
-        self, model: PreTrainedModel, wiring: Wiring, reads: frozenset[Site], schedule: Schedule, sources: Sources
+        self,
+        model: PreTrainedModel,
+        wiring: Wiring,
+        reads: frozenset[Site],
+        schedule: Schedule,
+        sources: Sources,
+        rereads: Reads | None = None,
+        start: int = 0,
     ) -> None:
         self._model, self._wiring, self._schedule, self._sources = model, wiring, schedule, sources
-        self._reads = reads
+        self._reads = reads | inner_sites(schedule, rereads)
         self._paths = {id(model.get_submodule(path)): path for path, _ in wiring.attention}
         self._layer_of_experts = {
             id(model.get_submodule(layer.experts.holder)): (stack, number)
@@ -47,6 +56,7 @@ class Tap:
         }
         self._calls: dict[str, int] = defaultdict(int)
         self.captured: dict[Site, Tensor] = {}
+        self._again = None if rereads is None else Rereading(rereads, schedule, sources, self.captured, start)
         self.seen: dict[tuple[str, int], attention.AttentionFacts] = {}
 
     # -- what the attention function and the experts function call
@@ -105,7 +115,7 @@ class Tap:
         direct = view.scale == 1.0 and view.slots is None
         value = shown if direct else shown.clone()
         for placed in self._schedule.edits[site]:
-            placed.apply(value, lambda item: PartContext(item, self._sources, value))
+            placed.apply(value, lambda item: PartContext(item, self._sources, value, self._again))
         if not direct:
             view.write(target, value, rows)
         return target

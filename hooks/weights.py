@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from hooks.errors import SiteMissing
 from hooks.ports import Port
-from hooks.projections import head_slices, weight_of
+from hooks.projections import head_slices_of, weight_of
 from hooks.sites import Site
 from hooks.wiring import Wiring
 
@@ -39,8 +39,7 @@ class Weights:
     def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:
         """[head d_head d_model]: what each head's z is multiplied with to give its write. Raises SiteMissing."""
         projection, n_heads = self._attention(layer)
-        transposed = not hasattr(projection, "in_features")
-        return head_slices(weight_of(projection).detach(), n_heads, transposed=transposed)
+        return head_slices_of(projection, n_heads).detach()
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
         """[d_model]: the output projection's bias, zeros where there is none; it belongs to no head."""

@@ -21,6 +21,7 @@ from hooks.interventions.zero import Zero
 from hooks.kv_cache import fresh_cache, takes_cache, whole_sites
 from hooks.prefix import keys_and_values, past_of
 from hooks.proof import TOLERANCE, joins_hold
+from hooks.reads import Reads
 from hooks.run import Run, forward
 from hooks.schedule import Window, World, in_worlds, join_layer
 from hooks.sites import MAIN, Part, Site
@@ -42,7 +43,9 @@ class Worlds:
         probe: TokenBatch,
         sites: frozenset[Site],
         device: torch.device,
+        rereads: Reads | None = None,
     ) -> None:
+        self._rereads = rereads
         self._model, self._wiring, self._info = model, wiring, info
         self._probe, self._sites, self._device = probe, sites, device
 
@@ -79,6 +82,7 @@ class Worlds:
             sources=sources,
             logits_at=logits_at,
             window=window,
+            rereads=self._rereads,
             device=self._device,
         )
 

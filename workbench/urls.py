@@ -73,6 +73,7 @@ class State(Spec):
     metric: str = "logit_diff"
     where: int | None = Field(default=None, ge=0)
     within: int | None = Field(default=None, ge=0)
+    hide_inside: bool = False
     # patching: the other prompt of the pair, the method, the site and the axes of its map ("": the usual ones), then what
     # only some methods ask; positions are joined by ',', parts by ';'
     corrupt: str = IOI_CORRUPT
@@ -92,8 +93,9 @@ class State(Spec):
     by: str = "head"
     repair: bool = False
     shown: str = ""
-    # evaluation: the hash of a kept test set
+    # evaluation: the hash of a kept test set; whether all correct answers of TruthfulQA count
     items: str = ""
+    every: bool = False
     # results
     open: str = ""
     beside: str = ""

@@ -39,6 +39,7 @@ from workbench.results import ResultCard, Results
 from workbench.settings import Settings
 from workbench.sweeps import KeptSweeps
 from workbench.tables import Tables
+from workbench.test_files import TestFiles
 
 EngineName = Literal["worker", "inline"]
 POLL_SECONDS = 0.02
@@ -58,6 +59,7 @@ class Workspace:
         self._known = KnownModels(settings)
         self.images = Images(self._folder / IMAGES)
         self.tables = Tables(self._folder / "data")
+        self.tests = TestFiles(self._folder / "tests")
         self._made = RecentTasks()
         self.store = Store(self._folder / "store", settings.store_limit_bytes)
         self._results = Results(self._folder / "results")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field
 from torch import Tensor
 
-from hooks.sites import Part
+from hooks.sites import Part, Site
 from hooks.spec import Spec
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -47,6 +47,12 @@ class EditContext(Protocol):
         Raises InputError for a name that is not defined, and for another length than the site's.
         """
 
+    def reread(self, writers: Sequence[Part], source: str) -> Tensor:
+        """The part computed anew from the residual stream, with the present writes of `writers` replaced.
+
+        What they wrote in the run on `source` takes their place. Raises SiteMissing where that cannot be computed.
+        """
+
     def embedding_sd(self) -> Tensor:
         """Standard deviation of all entries of the model's token embeddings, as they are added. Raises InputError."""
 
@@ -65,6 +71,16 @@ class Intervention(Spec):
     @property
     def sources(self) -> tuple[str, ...]:
         """The inputs whose activations at `at.site` must be captured first."""
+        return ()
+
+    @property
+    def copied(self) -> tuple[Site, ...]:
+        """The sites that are copied from the sources."""
+        return (self.at.site,) if self.sources else ()
+
+    @property
+    def present(self) -> tuple[Site, ...]:
+        """Sites upstream whose values in the run itself the edit asks for, beside the stream that its part reads."""
         return ()
 
     @property

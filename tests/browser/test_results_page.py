@@ -129,5 +129,8 @@ def test_an_empty_workspace_leads_to_the_first_ablation(page: Page, serve: Calla
         expect(page.locator(".wb-empty")).to_contain_text("No results yet")
         page.get_by_role("link", name="Ablate a head").click()
         page.wait_for_url("**/ablation**")
+        # At rest before its workspace is closed under it.
+        expect(page.locator("#abl-picker .abl-cell").first).to_be_visible()
+        expect(page.locator("#job-bar .wb-job")).to_have_count(0)
     finally:
         empty.close()

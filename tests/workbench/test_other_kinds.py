@@ -154,6 +154,15 @@ def test_classes_have_the_probabilities_of_the_unhooked_model(opened: Workspace)
     assert {row.name: row.mark for row in rows} == {CLASSES[0]: "answer", CLASSES[1]: "foil", CLASSES[2]: ""}
 
 
+def test_what_a_decoder_may_write_next_bears_the_names_of_its_tokenizer(opened: Workspace) -> None:
+    state = start(opened, "t5")
+    vocabulary = AutoTokenizer.from_pretrained(folder_of(opened, "t5"))
+    rows = answers.choices(opened, state, Kind.of(summary_of(opened, "t5")), np.arange(12.0, dtype=np.float32), [])
+    assert [row.id for row in rows] == list(range(11, 1, -1))
+    spelled = vocabulary.convert_ids_to_tokens([row.id for row in rows])
+    assert [row.name for row in rows] == [token.replace("\u2581", "·") for token in spelled]
+
+
 def test_an_embedding_has_the_length_and_the_cosine_of_the_unhooked_model(opened: Workspace) -> None:
     state = start(opened, "bert-features", prompt="Mary went to the store", other="low lower lowest")
     folder = folder_of(opened, "bert-features")

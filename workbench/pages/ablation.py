@@ -11,13 +11,13 @@ from dash.exceptions import PreventUpdate
 
 from hooks.errors import InputError, WorkbenchError
 from workbench import urls
+from workbench.figures.theme import ThemeName
 from workbench.pages.base import Page
 from workbench.parts import ablation_layout, ablation_request, ablation_saving, ablation_sweep, ablation_watch
 from workbench.parts.ablation_picker import picker, position_chips
 from workbench.parts.ablation_scope import CROSS, scope_of
 from workbench.parts.empty import inline_problem
 from workbench.parts.given import clean_of, inputs_of
-from workbench.parts.task_picker import button_words
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -45,12 +45,14 @@ def register(app: Dash, workspace: Workspace) -> None:
     _change(app, workspace)
     _effect(app, workspace)
     _sweep(app, workspace)
+    _forecast(app, workspace)
     _save(app, workspace)
 
 
 def _browser(app: Dash) -> None:
     """What needs no server; the functions live in assets/ablation.js."""
-    values = [(f"abl-{name}", "value") for name in ("kind", "metric", "over", "within", "site")]
+    values = [(f"abl-{name}", "value") for name in ("kind", "metric", "over", "within", "site", "metric-own")]
+    values.append(("abl-inside", "checked"))
 
     def here(function: str, output: Any, *inputs: Any) -> None:
         source = f"function() {{ return window.wbAblation.{function}.apply(null, arguments); }}"
@@ -61,10 +63,11 @@ def _browser(app: Dash) -> None:
     here("controls", sink, *(Input(*value) for value in values))
     here(
         "follow",
-        [Output(*value, allow_duplicate=True) for value in values],
+        [*(Output(*value, allow_duplicate=True) for value in values), Output("abl-metric-own-place", "hidden")],
         Input("url", "search"),
         *(State(*value) for value in values),
     )
+    here("settle", sink, Input("url", "search"))
 
 
 def _follow(app: Dash, workspace: Workspace) -> None:
@@ -77,7 +80,6 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         Output("abl-kind-note", "children"),
         Output("abl-within-place", "hidden"),
         Output({"type": "abl-sweep-start", "of": "panel"}, "children"),
-        Output("header-task", "children"),
         Input("url", "search"),
         prevent_initial_call=True,
     )
@@ -90,7 +92,7 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         note = ablation_layout.mean_note(state)
         drawn = picker(scope.sizes, ablation_request.selection_or_none(state), scope)
         run = ablation_sweep.run_words(state.over, ablation_request.site_of(state))
-        return _heading(workspace, state, info), drawn, chips, note, state.over != "neuron", run, button_words(state)
+        return _heading(workspace, state, info), drawn, chips, note, state.over != "neuron", run
 
 
 def _change(app: Dash, workspace: Workspace) -> None:
@@ -139,12 +141,17 @@ def _effect(app: Dash, workspace: Workspace) -> None:
         Input("url", "search"),
         Input("job-events", "data"),
         Input({"type": "abl-again", "of": ALL}, "n_clicks"),
+        Input("theme", "data"),
         State("abl-shown", "data"),
         State("session", "data"),
     )
-    def show(search: str, _: Any, again: list[int | None], shown: dict[str, str] | None, session: str | None) -> Any:
+    def show(
+        search: str, _: Any, again: list[int | None], theme: str | None, shown: dict[str, str] | None,
+        session: str | None,
+    ) -> Any:  # fmt: skip
         before, asked = shown or {}, isinstance(ctx.triggered_id, dict) and any(again)
-        seen = ablation_watch.watch_effect(workspace, urls.read(search), session or "", again=bool(asked))
+        drawn: ThemeName = "dark" if theme == "dark" else "light"
+        seen = ablation_watch.watch_effect(workspace, urls.read(search), session or "", again=bool(asked), theme=drawn)
         if before.get("job") and before["job"] != seen.job:
             ablation_watch.leave(workspace, before["job"], session or "")
         if seen.key == before.get("key"):
@@ -184,6 +191,27 @@ def _sweep(app: Dash, workspace: Workspace) -> None:
         job_id = ablation_watch.experiment_of(workspace, urls.read(search), "sweep").id
         workspace.cancel(job_id, session=session or "")
         return job_id
+
+
+def _forecast(app: Dash, workspace: Workspace) -> None:
+    @app.callback(
+        Output("abl-forecast", "children"),
+        Output("abl-foreseen", "data"),
+        Input("abl-settled", "data"),
+        Input("job-events", "data"),
+        State("url", "search"),
+        State("abl-foreseen", "data"),
+        State("session", "data"),
+    )
+    def foresee(settled: str | None, _: Any, search: str, before: dict[str, str] | None, session: str | None) -> Any:
+        if settled is None or settled != search:
+            raise PreventUpdate
+        seen = ablation_watch.watch_forecast(workspace, urls.read(search), session or "")
+        if before and before["job"] and before["job"] != seen.job:
+            ablation_watch.leave(workspace, before["job"], session or "")
+        if before and seen.key == before["key"]:
+            raise PreventUpdate
+        return seen.content, {"key": seen.key, "job": seen.job}
 
 
 def _save(app: Dash, workspace: Workspace) -> None:

@@ -39,9 +39,7 @@ def layout(workspace: Workspace, state: State) -> Any:
         dcc.Store(id="gen-shown"),
         dcc.Store(id="gen-sink"),
         dcc.Store(id="prompt-edited-shown"),
-        page_head(
-            "Prompt", "The tokens exactly as the model gets them, and what it expects after each.", edit
-        ),
+        page_head("Prompt", "The tokens exactly as the model gets them, and what it expects after each.", edit),
         _tokens(batch, state),
         generation_views.continuation(state),
         panel(

@@ -30,13 +30,14 @@ def cells(
     kind: str = "",
     say: str = "",
     targets: Sequence[Sequence[str]] = (),
+    grey: bool = False,
 ) -> html.Div:
     """A map of cells with its readout and colour bar.
 
-    label: what the map shows, for screen readers. name: template of what a cell is called, or one for
-    each column. target: template of the
-    parts that a click toggles, or of what it opens. kind: how an added part is replaced; "" where the target is
-    whole edits. say: what a click does. targets: in place of the template, the target of each cell, "" for none.
+    label: what the map shows, for screen readers. name: template of what a cell is called, or one for each column.
+    target: template of the parts that a click toggles, or of what it opens. kind: how an added part is replaced; ""
+    where the target is whole edits. say: what a click does. targets: in place of the template, the target of each cell,
+    "" for none. grey: take the colour from cells inside the control's range.
     """
     spec = {
         "rows": picture.rows,
@@ -56,9 +57,11 @@ def cells(
         "kind": kind,
         "label": label,
         "say": say,
+        "inside": picture.inside or None,
+        "grey": grey,
     }
     spec |= {"targets": [list(row) for row in targets]} if targets else {}
-    return html.Div([host(id, spec), readout(say), colour_bar(picture)], className="abl-figure")
+    return html.Div([host(id, spec), readout(say), colour_bar(picture, grey=grey)], className="abl-figure")
 
 
 def host(id: str, spec: dict[str, Any]) -> html.Div:
@@ -71,8 +74,8 @@ def readout(text: str) -> html.P:
     return html.P(text, className="abl-readout", **{"data-rest": text, "aria-hidden": "true"})
 
 
-def colour_bar(picture: CellMap) -> html.Div:
-    """The range in colours, with its ends, its middle and its unit in words, where it is one."""
+def colour_bar(picture: CellMap, *, grey: bool = False) -> html.Div:
+    """The range in colours, with its ends, its middle and its unit in words, where it is one; what grey means."""
     middle = [html.Span(number(picture.baseline), className="abl-bar-middle")] if picture.scale == "signed" else []
     scale = "diverging" if picture.scale == "signed" else "sequential"
     bar = [
@@ -85,11 +88,14 @@ def colour_bar(picture: CellMap) -> html.Div:
     if picture.measured < sum(map(len, picture.levels)):
         missing = html.Span(className="abl-hatch", **{"aria-hidden": "true"})
         items.append(html.Span([missing, "not measured"], className="abl-missing-words wb-muted"))
+    if grey and picture.inside:
+        patch = html.Span(className="abl-grey", **{"aria-hidden": "true"})
+        items.append(html.Span([patch, "inside the control’s range"], className="abl-missing-words wb-muted"))
     return html.Div(items, className="abl-legend wb-number")
 
 
 def list_item(parts: Sequence[Part | str], kind: str, name: str, number: str, level: float) -> html.Li:
-    """A row of a list of cells: name, bar and number; a click adds the parts (or whole edits) to the tray or takes them out."""
+    """A row of a list of cells: name, bar and number; a click adds the parts (or whole edits) or takes them out."""
     content = [
         html.Span(name, className="abl-item-name"),
         html.Span(

@@ -14,11 +14,14 @@ from analyses.result import Result
 from workbench.figures.ablation import TokenRow, cell_map, strongest, token_rows
 from workbench.figures.intervals import bounds_of, inside, range_of
 from workbench.figures.numbers import UNIT_WORDS, number
+from workbench.figures.prompts import dots
 from workbench.figures.table import is_signed
+from workbench.figures.theme import ThemeName
 from workbench.parts.ablation_cells import cells
 from workbench.parts.ablation_request import METRICS
 from workbench.parts.empty import sentence
 from workbench.parts.glossary import term
+from workbench.parts.graph import graph
 from workbench.parts.panel import panel
 from workbench.parts.tray import edited_word
 
@@ -29,11 +32,18 @@ SORTS = {
 }
 """The sorts of attention besides the main stack's, in words, and where the Attention page shows them."""
 SHOWN_TOKENS = 12
+LABEL = 36
+ROW_PIXELS, MOST_PIXELS = 22, 720
 SHOWN_HEADS = 10
 
 
 def effect(
-    result: Result, saving: Any, answers: Collection[int] = (), foils: Collection[int] = (), noun: str = "Next token"
+    result: Result,
+    saving: Any,
+    answers: Collection[int] = (),
+    foils: Collection[int] = (),
+    noun: str = "Next token",
+    theme: ThemeName = "light",
 ) -> list[Any]:
     """The panels of a result of parts ablated together.
 
@@ -41,7 +51,30 @@ def effect(
     """
     compared = [distributions(result, answers, foils, noun)] if "prob_clean" in result.grids else []
     shifts = [shift(grid) for name, grid in result.grids.items() if name.endswith("pattern_shift")]
-    return [numbers(result, saving, noun), *compared, *shifts]
+    return [numbers(result, saving, noun), *_each_prompt(result, theme), *compared, *shifts]
+
+
+def _each_prompt(result: Result, theme: ThemeName) -> list[Any]:
+    """One dot per prompt, where there are several."""
+    each = result.grids.get("effect_by_prompt")
+    if each is None or len(each.values) < 2:
+        return []
+    change = result.grid("effect")
+    ends = [bounds_of(change, result.grids), range_of("control", result.grids)]
+    interval, control = ((float(b.low.values), float(b.high.values)) if b and bool(b.known) else None for b in ends)
+    values = each.values if each.valid is None else np.where(each.valid, each.values, np.nan)
+    labels = [_label(prompt) for prompt in result.experiment.inputs["clean"].prompts]
+    unit = UNIT_WORDS[change.unit]
+    figure = dots(values, unit=f"change in {unit}", mean=float(change.values), interval=interval, control=control,
+                  labels=labels, theme=theme)  # fmt: skip
+    about = "The change of each prompt; their mean as a line with its interval, behind it the range of random parts."
+    height = min(96 + ROW_PIXELS * len(values), MOST_PIXELS)
+    return [panel("Each prompt", graph("abl-prompts", figure, height=height), about=about, edited=True)]
+
+
+def _label(prompt: Any) -> str:
+    text = " ".join(prompt.split()) if isinstance(prompt, str) else "ids"
+    return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
 
 
 def numbers(result: Result, saving: Any, noun: str = "Next token") -> Any:
@@ -55,6 +88,7 @@ def numbers(result: Result, saving: Any, noun: str = "Next token") -> Any:
     lines = [
         html.Span(["clean ", html.Span(number(clean), id="abl-clean", className="wb-mono")]),
         html.Span([" → ablated ", html.Span(number(after), id="abl-after", className="wb-mono")]),
+        html.Div(_count(result), id="abl-prompts-count"),
         *_uncertainty(change, result.grids),
     ]
     tiles = [_tile(["Change in ", _metric_term(metric, name)], change, unit, lines, "abl-effect")]
@@ -63,6 +97,12 @@ def numbers(result: Result, saving: Any, noun: str = "Next token") -> Any:
         about = [html.Span(f"of the ablated from the clean {what}")]
         tiles.append(_tile([term("KL divergence")], result.grid("kl"), "nats", about, "abl-kl"))
     return panel("What changed", html.Div(tiles, className="abl-tiles"), saving, edited=True, id="abl-numbers")
+
+
+def _count(result: Result) -> str:
+    """How many prompts a mean is over."""
+    count = len(result.experiment.inputs["clean"].prompts)
+    return f"mean over {count} prompts" if count > 1 else "1 prompt, so no interval"
 
 
 def _uncertainty(change: Grid, grids: Mapping[str, Grid]) -> list[Any]:
@@ -107,7 +147,7 @@ def distributions(result: Result, answers: Collection[int], foils: Collection[in
 def side_by_side(
     rows: Sequence[TokenRow], marks: Mapping[int, str], noun: str = "Next token", after: str = "Ablated"
 ) -> Any:
-    """Two tables of the same tokens, clean and edited. marks: words beside ids. after: what the edited run is called."""
+    """Two tables of the same tokens, clean and edited. marks: words beside ids. after: the edited run’s name."""
     left = _table([_row(row, row.before, row.before_width, marks) for row in rows], "Clean", "abl-clean-table", noun)
     changed = [_row(row, row.after, row.after_width, marks, row.change) for row in rows]
     right = _table(changed, after, "abl-ablated-table", noun)

@@ -16,12 +16,14 @@ from workbench.parts.ablation_scope import names_of, scope_of
 from workbench.parts.given import is_many
 from workbench.parts.glossary import term
 from workbench.parts.kinds import Kind
+from workbench.parts.metric_field import metric_field
 from workbench.parts.panel import page_head, panel
 from workbench.parts.stack_switch import stack_switch
 from workbench.parts.task_picker import picker_button
 from workbench.urls import State
 
-STORES = ("abl-change", "abl-shown", "abl-swept", "abl-sink")
+STORES = ("abl-change", "abl-shown", "abl-swept", "abl-sink", "abl-settled", "abl-foreseen")
+INSIDE = "Hide what is inside the control’s range"
 MEANS_NOTE = "Mean: over the prompts, at each position apart."
 MEAN_NOTE = "Mean: over the positions of this prompt, since one prompt has no other mean."
 
@@ -51,14 +53,7 @@ def controls(state: State, model: Kind) -> Any:
             ),
         ]
     )
-    metric = dmc.Select(
-        id="abl-metric",
-        label="Measure",
-        value=state.metric,
-        data=[{"value": key, "label": word} for key, word in metrics_of(model).items()],
-        allowDeselect=False,
-        w=280,
-    )
+    metric = metric_field(state.metric, metrics_of(model), "abl-metric")
     note = html.P(mean_note(state), id="abl-kind-note", className="wb-muted")
     return html.Div([kind, metric, note], className="abl-controls")
 
@@ -121,12 +116,14 @@ def sweep_panel(state: State, info: Mapping[str, Any], scopes: Sequence[str] = (
             **{"aria-label": "Parts to sweep"},
         ),
         html.Div(_layer(state, int(info["n_layers"])), id="abl-within-place", hidden=state.over != "neuron"),
+        html.Span(id="abl-forecast", className="abl-forecast", role="status"),
         dmc.Button(ablation_sweep.run_words(state.over, site_of(state)), id={"type": "abl-sweep-start", "of": "panel"}),
     ]
     about = "Every part of one sort ablated alone: which of them does the answer need?"
     about += " Sweeps go over the main stack." if len(scopes) > 1 else ""
     place = html.Div(id="abl-sweep", className="abl-sweep")
-    return panel("Sweep", place, tools=tools, about=about, id="abl-sweep-panel")
+    grey = dmc.Switch(id="abl-inside", label=INSIDE, checked=state.hide_inside, size="sm")
+    return panel("Sweep", grey, place, tools=tools, about=about, id="abl-sweep-panel")
 
 
 def _layer(state: State, count: int) -> Any:

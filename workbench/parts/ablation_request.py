@@ -18,6 +18,7 @@ from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from hooks.sites import Part, Site
 from workbench import edit_text
+from workbench.parts import metric_field
 from workbench.parts.given import is_many
 from workbench.parts.kinds import Kind
 from workbench.urls import State
@@ -131,18 +132,16 @@ def selection_or_none(state: State) -> Selection:
 
 def check_metric(state: State) -> None:
     """Raises InputError that says what the prompt lacks for the metric of the state; KL and loss lack nothing."""
-    if state.metric not in METRICS:
+    if not metric_field.is_own(state.metric) and state.metric not in METRICS:
         raise SpecError(f"'{state.metric}' is not a metric.", f"Known: {', '.join(METRICS)}.")
-    name, needs = METRICS[state.metric], MEASURES[state.metric].needs
+    name, needs = METRICS.get(state.metric, "This expression"), metric_field.needs(state.metric)
     if "answers" in needs and not state.answer:
         raise InputError(f"{name} needs an answer.", "Give the answer with the prompt, or measure KL or loss.")
     if "foils" in needs and not state.foil:
         raise InputError(f"{name} needs a foil.", "Give the wrong answer with the prompt, or choose another metric.")
 
 
-def effect_experiment(
-    state: State, chosen: Selection, inputs: Mapping[str, PromptSet] | None = None
-) -> Experiment:
+def effect_experiment(state: State, chosen: Selection, inputs: Mapping[str, PromptSet] | None = None) -> Experiment:
     """All edits of the tray together. inputs: those of `given.inputs_for`; without them, the state's one prompt.
 
     Raises SpecError, InputError.
@@ -179,14 +178,16 @@ def _experiment(
     inputs: Mapping[str, PromptSet] | None,
     vectors: Mapping[str, Definition] | None = None,
 ) -> Experiment:
+    metric = metric_field.asked(state.metric)
     if not is_many(state):
         check_metric(state)
+    per_prompt = {"per_prompt": True} if is_many(state) and "at" in params else {}
     return normalised(
         Experiment(
             model=ModelRef.model_validate(state.model),
             inputs={**(inputs or {"clean": state.inputs()})},
             analysis="ablation",
-            params={**params, "metric": state.metric},
+            params={**params, "metric": metric, **per_prompt},
             vectors={**(vectors or {})},
         )
     )
@@ -199,11 +200,6 @@ def sweep_coords(state: State, info: Mapping[str, Any], length: int) -> dict[str
     layers = [state.within or 0] if state.over == "neuron" else list(range(int(info["n_layers"])))
     dim = head_axis(site_of(state)) if state.over == "head" else {"neuron": "unit", "position": "pos"}.get(state.over)
     return {"layer": layers} if dim is None else {"layer": layers, dim: list(range(sizes[dim]))}
-
-
-def unit_of(metric: str) -> str:
-    """The unit of a metric's effect."""
-    return MEASURES[metric].unit
 
 
 def template(over: str, where: int | None = None, site: str = "z") -> str:

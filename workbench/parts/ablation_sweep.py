@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dash_mantine_components as dmc
+import numpy as np
 from dash import html
 
 from analyses.grid import Grid
-from workbench.figures.ablation import blank, cell_map, reach_of, strongest
+from workbench.figures.ablation import CellMap, blank, cell_map, reach_of, strongest
+from workbench.figures.intervals import Bounds, bounds_of, inside, range_of
 from workbench.figures.numbers import number, seconds, whole
 from workbench.parts.ablation_cells import cells, list_item
 from workbench.parts.ablation_request import (
@@ -21,9 +24,9 @@ from workbench.parts.ablation_request import (
     site_of,
     sweep_coords,
     template,
-    unit_of,
 )
 from workbench.parts.empty import sentence
+from workbench.parts.metric_field import unit_of
 from workbench.urls import State
 
 if TYPE_CHECKING:
@@ -42,13 +45,21 @@ def run_words(over: str, site: str = "z") -> str:
     return f"Sweep {swept_words(over, site)}"
 
 
-def sweep(grid: Grid, state: State, status: Any, strings: Sequence[str] = (), group: int = 1) -> list[Any]:
+def sweep(
+    grid: Grid,
+    state: State,
+    status: Any,
+    strings: Sequence[str] = (),
+    group: int = 1,
+    beside: Mapping[str, Grid] | None = None,
+) -> list[Any]:
     """Status line, map and list; the same three places while results arrive, so that nothing jumps.
 
-    group: query heads per key/value head.
+    group: query heads per key/value head. beside: the grids of a finished sweep, with its intervals and its control.
     """
     effect = Grid("effect", grid.values, grid.dims, grid.coords, grid.unit, grid.baseline, grid.about, grid.valid)
-    picture, site = cell_map(effect, strings=strings), site_of(state)
+    bounds, control = bounds_of(effect, beside or {}), range_of("control", beside or {})
+    picture, site = cell_map(effect, strings=strings, bounds=bounds, control=control), site_of(state)
     heads = grid.coords[grid.dims[-1]] if state.over == "head" else ()
     named = [name_template("head", site, int(head), group) for head in heads] or name_template(state.over)
     figure = cells(
@@ -60,8 +71,26 @@ def sweep(grid: Grid, state: State, status: Any, strings: Sequence[str] = (), gr
         target=template(state.over, site=site),
         kind=state.kind,
         say="Click a cell to add it to the ablation.",
+        grey=state.hide_inside,
     )
-    return [status, html.Div([figure, _list(effect, state, strings, group)], className="abl-map-and-list")]
+    words = _control_words(picture, control) if control is not None else None
+    shown = effect if control is None or not state.hide_inside else _outside(effect, control)
+    return [status, words, html.Div([figure, _list(shown, state, strings, group)], className="abl-map-and-list")]
+
+
+def _control_words(picture: CellMap, control: Bounds) -> Any:
+    """The range that parts of the map have by themselves, and how many cells lie outside it."""
+    beyond = picture.measured - sum(map(sum, picture.inside))
+    words = f": {whole(beyond)} of {whole(picture.measured)} cells lie outside it."
+    mono = html.Span(control.text(), className="wb-mono")
+    text = ["The middle 95 % of these effects run from ", mono, words]
+    return html.P(text, className="wb-muted", id="abl-sweep-control", title=control.low.about)
+
+
+def _outside(effect: Grid, control: Bounds) -> Grid:
+    """The effects outside the control's range; the others as if they were not known."""
+    valid = np.ones(effect.values.shape, dtype=bool) if effect.valid is None else effect.valid
+    return replace(effect, valid=valid & ~inside(effect, control))
 
 
 def empty_grid(state: State, info: Mapping[str, Any], length: int) -> Grid:
@@ -72,7 +101,8 @@ def empty_grid(state: State, info: Mapping[str, Any], length: int) -> Grid:
 def _list(grid: Grid, state: State, strings: Sequence[str], group: int) -> Any:
     reach = reach_of(grid) or 1.0
     items = [_item(row, state, reach, strings, group) for row in strongest(grid, SHOWN_CELLS)]
-    empty = [html.Li("Nothing measured yet.", className="wb-muted")]
+    nothing = "No cell lies outside the control’s range." if grid.valid is not None and state.hide_inside else ""
+    empty = [html.Li(nothing or "Nothing measured yet.", className="wb-muted")]
     return html.Div([html.H3("Strongest"), html.Ol(items or empty, className="abl-list", id="abl-strongest")])
 
 
@@ -85,11 +115,20 @@ def _item(row: dict[str, Any], state: State, reach: float, strings: Sequence[str
 
 
 def status(
-    job: Job | None, measured: int, total: int, session: str, *, ahead: str = "", cancel: str = "abl-sweep-cancel"
+    job: Job | None,
+    measured: int,
+    total: int,
+    session: str,
+    *,
+    ahead: str = "",
+    cancel: str = "abl-sweep-cancel",
+    start: str = "abl-sweep-start",
+    notes: Sequence[str] = (),
 ) -> Any:
     """How it stands with a sweep, in words, with the one button that belongs there.
 
-    ahead: what is said before it starts. cancel: the id of the button that stops it.
+    ahead: what is said before it starts. cancel: the id of the button that stops it; start: the type of those that
+    start it. notes: of a finished sweep.
     """
     count = f"{whole(measured)} of {whole(total)} measured"
     if job is not None and job.active:
@@ -97,14 +136,22 @@ def status(
     if job is not None and job.state == "failed":
         error = job.error or {"message": "the sweep ended without a result.", "hint": ""}
         words = [html.Strong(sentence(error["message"])), " ", html.Span(error.get("hint", ""), className="wb-muted")]
-        return html.Div(html.P(words, className="wb-inline-problem", role="alert"), className="abl-status")
+        words = html.P(words, className="wb-inline-problem", role="alert")
+        return html.Div([words, _start_again("Run again", start)], className="abl-status abl-status-stopped")
     if job is not None and job.state == "cancelled":
         kept = f"Cancelled: {count}. What was measured stays here."
-        return html.Div(html.P(kept if measured else "Cancelled before the first result."), className="abl-status")
+        text = html.P(kept if measured else "Cancelled before the first result.")
+        button = _start_again("Resume" if measured else "Run again", start)
+        return html.Div([text, button], className="abl-status abl-status-stopped")
     if measured == total:
-        return html.Div(html.P(f"{count}.", className="wb-muted"), className="abl-status")
+        more = "".join(f" {sentence(note)}." for note in notes)
+        return html.Div(html.P(f"{count}.{more}", className="wb-muted"), className="abl-status")
     ahead = ahead or f"{whole(total)} parts, each ablated alone. The map fills as results arrive."
     return html.Div(html.P(ahead, className="wb-muted"), className="abl-status")
+
+
+def _start_again(words: str, start: str) -> Any:
+    return dmc.Button(words, id={"type": start, "of": "again"}, variant="default")
 
 
 def _running(job: Job, count: str, session: str, cancel: str) -> Any:

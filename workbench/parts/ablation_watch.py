@@ -14,6 +14,7 @@ from analyses.experiment import Experiment
 from analyses.phrases import query_heads_in_words
 from hooks.errors import InputError, ModelError, WorkbenchError
 from hooks.prompts import PromptSet
+from workbench.figures.theme import ThemeName
 from workbench.parts import ablation_sweep
 from workbench.parts.ablation_effect import effect
 from workbench.parts.ablation_request import effect_experiment, group_of, selection, sweep_experiment
@@ -21,7 +22,7 @@ from workbench.parts.ablation_saving import save_row
 from workbench.parts.empty import empty, problem, waiting
 from workbench.parts.given import clean_of, inputs_for
 from workbench.parts.kinds import Kind
-from workbench.requests import ExperimentRequest
+from workbench.requests import ExperimentRequest, ForecastRequest
 from workbench.urls import State
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def heading(state: State, info: Mapping[str, Any], inputs: Mapping[str, PromptSe
     return " ".join([sentence(effect_experiment(state, chosen, inputs)), *shared])
 
 
-def watch_effect(workspace: Workspace, state: State, session: str, *, again: bool = False) -> Seen:
+def watch_effect(
+    workspace: Workspace, state: State, session: str, *, again: bool = False, theme: ThemeName = "light"
+) -> Seen:
     """The effect of the tray, computed when it is not there. again: start anew after a failure or a cancel."""
     try:
         chosen = selection(state)
@@ -76,11 +79,13 @@ def watch_effect(workspace: Workspace, state: State, session: str, *, again: boo
         result = workspace.result(experiment.id)
         if result is not None:
             batch = workspace.tokens(state.model, clean_of(workspace, state))
-            answers, foils = (ids[0] if ids else () for ids in (batch.answers, batch.foils))
+            # Answers differ from prompt to prompt: marks are for one.
+            answers, foils = (ids[0] if ids and len(batch) == 1 else () for ids in (batch.answers, batch.foils))
             grid = next((name for name in result.grids if name.endswith("pattern_shift")), "effect")
             saving = save_row("effect", experiment.id, grid)
             kind = Kind.of(summary_of(workspace, state))
-            return Seen(f"done {experiment.id}", effect(result, saving, answers, foils, kind.noun))
+            shown = effect(result, saving, answers, foils, kind.noun, theme)
+            return Seen(f"done {experiment.id} {theme if len(batch) > 1 else ''}", shown)
         job = _asked(workspace, experiment, session, again)
     except WorkbenchError as error:
         return Seen(f"refused {error}", problem(error, prompt_button(error), id="abl-problem"))
@@ -153,9 +158,31 @@ def watch_sweep(workspace: Workspace, state: State, session: str) -> Seen:
     # Layers without the part stay empty in a finished sweep.
     total = measured if result is not None else total
     live = None if result is not None else job
-    status = ablation_sweep.status(live, measured, total, session)
-    content = ablation_sweep.sweep(grid, state, status, batch.strings[0], group_of(info))
+    notes = [note for note in result.provenance.warnings if "before it was stopped" in note] if result else []
+    status = ablation_sweep.status(live, measured, total, session, notes=notes)
+    strings = batch.strings[0] if len(batch) == 1 else ()
+    beside = None if result is None else result.grids
+    content = ablation_sweep.sweep(grid, state, status, strings, group_of(info), beside)
     if result is not None:
         content.append(save_row("sweep", experiment.id, "effect"))
     facts = (live.state, live.done, live.message, live.seconds_left) if live is not None else ()
-    return Seen(f"{experiment.id} {result is not None} {measured} {facts}", content, experiment.id)
+    key = f"{experiment.id} {result is not None} {measured} {facts} {state.hide_inside}"
+    return Seen(key, content, experiment.id)
+
+
+def watch_forecast(workspace: Workspace, state: State, session: str) -> Seen:
+    """What the sweep of a state will cost, asked for where that is not known; nothing once it runs or has run."""
+    try:
+        experiment = experiment_of(workspace, state, "sweep")
+        job = workspace.job(experiment.id)
+        if workspace.result(experiment.id) is not None or (job is not None and job.active):
+            return Seen(f"{experiment.id} asked", None)
+        known = workspace.forecast(experiment)
+        if known is not None:
+            return Seen(f"{experiment.id} known", html.Span(known.in_words(), title=known.packing))
+        request = ForecastRequest(experiment=experiment)
+        job = workspace.job(request.id) or workspace.submit(request, session=session)
+    except WorkbenchError:  # the sweep's own panel says what is wrong
+        return Seen("refused", None)
+    # A forecast that failed says nothing: the sweep itself will say why, if it fails too.
+    return Seen(f"{job.id} {job.state}", "estimating…" if job.active else None, job.id)

@@ -35,7 +35,9 @@ def rows(jobs: list[Job], session: str, dismissed: list[str], elsewhere: str = "
 
     elsewhere: the job whose failure stands in the page itself.
     """
-    shown = [job for job in jobs if job.state in ACTIVE or (job.state == "failed" and session in job.sessions)]
+    # Forecasts are told where they are asked for.
+    told = [job for job in jobs if job.kind != "forecast"]
+    shown = [job for job in told if job.state in ACTIVE or (job.state == "failed" and session in job.sessions)]
     busy = any(job.state == "running" for job in jobs)
     hidden = {*dismissed, *(_key(job) for job in shown if job.state == "failed" and job.id == elsewhere)}
     return [_row(job, session, busy) for job in shown if _key(job) not in hidden]

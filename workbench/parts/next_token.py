@@ -13,9 +13,10 @@ import torch
 
 from analyses.catalogue.next_token import distribution, surprisal
 from analyses.experiment import Experiment
-from hooks.errors import InputError, StoreError
-from hooks.prompts import IdsPrompt, PromptSet
+from hooks.errors import InputError, ModelError, StoreError
+from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
+from hooks.token_text import display
 from workbench.requests import CaptureRequest, ExperimentRequest
 from workbench.urls import State
 
@@ -139,11 +140,11 @@ def place_of(logits: np.ndarray, token: int, temperature: float) -> tuple[int, f
 
 
 def token_strings(workspace: Workspace, model: str, ids: Sequence[int]) -> list[str]:
-    """The display form of token ids."""
-    if not ids:
-        return []
-    prompts = tuple(IdsPrompt(ids=(token,)) for token in ids)
-    return [row[0] for row in workspace.tokens(model, PromptSet(prompts=prompts)).strings]
+    """The display form of token ids; their numbers where the model came without a tokenizer."""
+    try:
+        return list(workspace.ask_tokenizer(model, lambda tokenizer, _: display(tokenizer, ids)))
+    except ModelError:
+        return list(display(None, ids))
 
 
 def appended(workspace: Workspace, state: State, *tokens: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from workbench.parts import run_panel
 from workbench.parts.ablation_scope import Scope
 from workbench.parts.kinds import Kind
 from workbench.parts.panel import page_head, panel
@@ -25,7 +26,7 @@ from workbench.parts.patch_methods import (
 from workbench.parts.task_picker import picker_button
 from workbench.urls import State
 
-STORES = ("pat-shown", "pat-pair-shown", "pat-controls-shown", "pat-forecast-shown", "pat-sink")
+STORES = ("pat-pair-shown", "pat-controls-shown", "pat-sink")
 DIRECTIONS = {"denoising": "Denoising", "noising": "Noising"}
 DIRECTION_WORDS = {
     "denoising": "Runs the corrupt prompt and copies clean parts in: which parts suffice?",
@@ -39,16 +40,14 @@ def page(state: State, heading: Any, pair: Any, summary: Mapping[str, Any]) -> l
     """The whole page. heading: the experiment in words; pair: the prompts."""
     return [
         *(dcc.Store(id=name) for name in STORES),
+        *run_panel.stores("pat"),
         page_head("Patch", html.Span(heading, id="pat-sentence"), picker_button(state)),
         panel("Prompts", html.Div(pair, id="pat-pair"), id="pat-pair-panel"),
         panel("Method", html.Div(controls(state, summary), id="pat-controls"), id="pat-method-panel"),
         panel(
             "Map",
-            html.Div(id="pat-map-place", className="abl-sweep pat-map-place"),
-            tools=[
-                html.Span(id="pat-forecast", className="wb-muted wb-number", role="status"),
-                dmc.Button("Run", id="pat-run"),
-            ],
+            html.Div(id="pat-place", className="abl-sweep pat-map-place"),
+            tools=run_panel.tools("pat"),
             id="pat-map-panel",
         ),
     ]
@@ -129,9 +128,7 @@ def _ends(state: State, summary: Mapping[str, Any]) -> list[Any]:
     return [
         _switch("direction", "Direction", DIRECTIONS, state.direction),
         _tags("senders", "Senders", senders, state.senders, "“heads”, “mlps”, or parts such as L3.z[head=5]"),
-        _tags(
-            "receivers", "Receivers", receivers, state.receivers, "“logits”, or inputs such as L9.q[head=2,pos=last]"
-        ),
+        _tags("receivers", "Receivers", receivers, state.receivers, "“logits”, or inputs such as L9.q[head=2]"),
         html.Div(
             dmc.Switch(id={"type": "pat-set", "name": "freeze"}, label="Freeze MLPs too", checked=state.freeze),
             className="pat-switch",
@@ -154,10 +151,8 @@ def _layers(scope: Scope, sites: tuple[str, ...]) -> list[str]:
 
 def _select(name: str, label: str, data: Mapping[str, str], value: str, *, w: int) -> Any:
     items = [{"value": key, "label": words} for key, words in data.items()]
-    # Mantine takes "" for nothing chosen.
-    items = [{**item, "value": item["value"] or "none"} for item in items]
     return dmc.Select(
-        id={"type": "pat-set", "name": name}, label=label, data=items, value=value or "none", allowDeselect=False, w=w
+        id={"type": "pat-set", "name": name}, label=label, data=items, value=value, allowDeselect=False, w=w
     )
 
 

@@ -1,4 +1,4 @@
-"""The map of the Patch page as it fills: both runs in words, the cells, the strongest as a list, what an estimate is worth."""
+"""The map of the Patch page as it fills: both runs in words, cells, the strongest, what an estimate is worth."""
 
 from __future__ import annotations
 

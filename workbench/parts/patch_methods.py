@@ -69,7 +69,7 @@ METHODS = {
 NEEDS = {"causal_tracing": ("embed", ""), "path_patching": ("", "z")}
 """Sites without which a method cannot run: of the model, and of some layer."""
 AXES = {
-    "": "layers",
+    "layer": "layers",
     "pos": "layers × positions",
     "head": "layers × heads",
     "kv_head": "layers × key/value heads",
@@ -121,13 +121,13 @@ def site_of(state: State, summary: Mapping[str, Any]) -> str:
 
 
 def axes_of(site: str) -> dict[str, str]:
-    """The maps that a site has: the axes beside the layer joined by ',', in words; the usual one first."""
+    """The maps that a site has: the axes beside the layer joined by ',', in words; the usual first."""
     axes = Site(site, 0).axes[1:]
     heads = next((axis for axis in axes if axis in ("head", "kv_head")), "")
     place = next((axis for axis in axes if axis in POSITIONS), "")
     names = [heads, place, f"{heads},{place}" if heads and place else "", "unit" if site in UNITS else ""]
     names += ["expert" if "expert" in axes else ""]
-    return {name: AXES[name] for name in [*filter(None, names), ""]}
+    return {name: AXES[name] for name in [*filter(None, names), "layer"]}
 
 
 def over_of(state: State, site: str) -> str:

@@ -1,4 +1,4 @@
-"""From the state of the Patch page to its experiment, to the cells of its map, and to the edit that a cell stands for."""
+"""From the state of the Patch page to its experiment, to the cells of its map, and to the edit of each cell."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SWEEPS = ("heads", "mlps")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a state asks for. batch: the clean prompts, corrupt: the other ones, where there are; site, over: of its map."""
+    """What a state asks for. site, over: of its map, without the layer. batch: the clean prompts."""
 
     state: State
     method: Method
@@ -59,8 +59,8 @@ def asked(workspace: Workspace, state: State, summary: Mapping[str, Any]) -> Ask
     if method.name != "direct_logit_attribution":
         params["metric"] = metric
     whole = Experiment(model=ModelRef.model_validate(state.model), inputs=kept, analysis=method.name, params=params)
-    over = tuple(over_of(state, site).split(",")) if method.restricted else ()
-    return Asked(state, method, normalised(whole), site, tuple(filter(None, over)), batch, metric)
+    over = _beside(over_of(state, site)) if method.restricted else ()
+    return Asked(state, method, normalised(whole), site, over, batch, metric)
 
 
 def _kept(
@@ -94,10 +94,15 @@ def positions_in(text: str) -> tuple[int | str, ...]:
     return tuple(int(word) if word.isdigit() else word for word in map(str.strip, text.split(",")) if word)
 
 
+def _beside(axes: str) -> tuple[str, ...]:
+    """The axes of a map beside the layer."""
+    return tuple(axis for axis in axes.split(",") if axis != "layer")
+
+
 def _patching(state: State, site: str, batch: TokenBatch) -> dict[str, Any]:
     axes = over_of(state, site)
     params: dict[str, Any] = {"direction": state.direction, "site": site}
-    params["over"] = ["layer", *filter(None, axes.split(","))]
+    params["over"] = ["layer", *_beside(axes)]
     if axes == "unit":
         params["layers"] = [state.within or 0]
     return params | (_named(batch) if "pos" in axes else {})

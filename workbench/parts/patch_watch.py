@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dash import html
 
 from analyses.analysis import sentence
+from analyses.experiment import Experiment
 from analyses.grid import Grid
 from analyses.metrics import METRICS as MEASURES
 from analyses.result import Result
@@ -22,28 +22,17 @@ from workbench.parts.ablation_sweep import status
 from workbench.parts.ablation_watch import prompt_button, summary_of
 from workbench.parts.empty import problem
 from workbench.parts.patch_request import Asked, asked, coords_of
-from workbench.requests import ExperimentRequest, ForecastRequest
+from workbench.parts.run_panel import Seen, button_of, cancel_id, facts_of
 from workbench.urls import State
 
 if TYPE_CHECKING:
     from workbench.jobs import Job
     from workbench.workspace import Workspace
 
-CANCEL = "pat-cancel"
+PREFIX = "pat"
 AHEAD = "{} The map fills as results arrive."
-RUN = {"": "Run", "failed": "Run again", "cancelled": "Resume", "done": "Done"}
 SHARES = ("activation_patching", "attribution_patching")
 """Methods whose map is a share of clean − corrupt."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the panel of the map shows. key: changes whenever that does; run: what the button says; busy: no button."""
-
-    key: str
-    content: Any
-    run: str = "Run"
-    busy: bool = False
 
 
 def asked_of(workspace: Workspace, state: State) -> Asked:
@@ -56,9 +45,9 @@ def heading(workspace: Workspace, state: State) -> str:
     return sentence(asked_of(workspace, state).experiment)
 
 
-def start(workspace: Workspace, state: State, session: str) -> Job:
-    """Ask for the map of a state. Raises WorkbenchError."""
-    return workspace.submit(ExperimentRequest(experiment=asked_of(workspace, state).experiment), session=session)
+def experiment_of(workspace: Workspace, state: State) -> Experiment:
+    """What is run. Raises WorkbenchError."""
+    return asked_of(workspace, state).experiment
 
 
 def watch(workspace: Workspace, state: State, session: str, theme: ThemeName = "light") -> Seen:
@@ -69,13 +58,12 @@ def watch(workspace: Workspace, state: State, session: str, theme: ThemeName = "
         partial = workspace.partial(want.experiment.id) if result is None and job is not None else None
     except WorkbenchError as error:
         return Seen(f"refused {error}", problem(error, prompt_button(error), id="pat-problem"), busy=True)
-    layers = int(info["n_layers"])
     if result is not None:
-        return Seen(f"{result.id} {state.shown} {theme}", done(result, want, layers, theme), RUN["done"], busy=True)
+        content = done(result, want, int(info["n_layers"]), theme)
+        return Seen(f"{result.id} {state.shown} {theme}", content, "Done", busy=True)
     content, measured = filling(want, info, job, partial, session)
-    facts = (job.state, job.done, job.message, job.seconds_left) if job is not None else ()
-    ended = job.state if job is not None and job.state in ("failed", "cancelled") else ""
-    return Seen(f"{want.experiment.id} {measured} {facts}", content, RUN[ended], busy=job is not None and job.active)
+    run, busy = button_of(job)
+    return Seen(f"{want.experiment.id} {measured} {facts_of(job)}", content, run, busy)
 
 
 def filling(
@@ -92,7 +80,7 @@ def filling(
     grid = partial if partial is not None and partial.name == name else empty
     total = grid.values.size if grid is not None else 1
     measured = 0 if grid is None else total if grid.valid is None else int(grid.valid.sum())
-    told = status(job, measured, total, session, ahead=AHEAD.format(want.method.about), cancel=CANCEL)
+    told = status(job, measured, total, session, ahead=AHEAD.format(want.method.about), cancel=cancel_id(PREFIX))
     if grid is None:
         return [told], measured
     return [told, patch_map.drawn(grid, want, int(info["n_layers"]), grids={})], measured
@@ -114,34 +102,5 @@ def done(result: Result, want: Asked, layers: int, theme: ThemeName) -> list[Any
         patch_map.switch(maps, shown),
         patch_map.drawn(result.grids[shown], want, layers, grids=result.grids, theme=theme),
         *([scatter] if scatter is not None else []),
-        save_row("patch", result.id, shown),
+        save_row(PREFIX, result.id, shown),
     ]
-
-
-@dataclass(frozen=True)
-class Foreseen:
-    """What the line beside the button says. job: the forecast that is being made, or ""."""
-
-    words: str
-    job: str = ""
-
-
-def foresee(workspace: Workspace, state: State, session: str) -> Foreseen:
-    """What the experiment will cost, asked for where nobody knows yet; "" for one that runs or is done."""
-    try:
-        experiment = asked_of(workspace, state).experiment
-        running = workspace.job(experiment.id)
-        if workspace.result(experiment.id) is not None or (running is not None and running.active):
-            return Foreseen("")
-        known = workspace.forecast(experiment)
-        if known is not None:
-            return Foreseen(known.in_words())
-        request = ForecastRequest(experiment=experiment)
-        job = workspace.job(request.id)
-        if job is None or job.state in ("done", "cancelled"):
-            job = workspace.submit(request, session=session)
-    except WorkbenchError:  # told where the map would be
-        return Foreseen("")
-    if job.state == "failed":
-        return Foreseen(str((job.error or {}).get("message", "")))
-    return Foreseen("estimating the time…", job.id)

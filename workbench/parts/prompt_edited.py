@@ -73,7 +73,7 @@ def _compared(workspace: Workspace, state: urls.State, clean: Any, edited: Any) 
 
 
 def token_rows(workspace: Workspace, state: urls.State, before: np.ndarray, after: np.ndarray) -> list[TokenRow]:
-    """The likeliest tokens of either run at the state's temperature, likeliest before first. before, after: [d_vocab]."""
+    """The likeliest tokens of either run at the state's temperature, likeliest first. before, after: [d_vocab]."""
     probs = [(torch.from_numpy(row).float() / state.temperature).softmax(-1) for row in (before, after)]
     kept = torch.maximum(*probs).topk(min(SHOWN, len(before))).indices
     ids = kept[probs[0][kept].argsort(descending=True)].tolist()

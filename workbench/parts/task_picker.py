@@ -97,6 +97,7 @@ def register(app: Dash, workspace: Workspace) -> None:
     _follow(app, workspace)
     _read(app, workspace)
     _show(app, workspace)
+    _say(app)
     fields = [State(*field) for field in FIELDS]
 
     @app.callback(
@@ -152,6 +153,12 @@ def chosen(
     update = {"task": task.name, "n": n, "seed": seed, "variant": "" if usual else variant}
     update |= {"metric": task.metric} if task.name != state.task else {}
     return state.model_copy(update={**none, **update})
+
+
+def _say(app: Dash) -> None:
+    @app.callback(Output("header-task", "children"), Input("url", "search"), prevent_initial_call=True)
+    def words(search: str | None) -> list[Any]:
+        return button_words(urls.read(search))
 
 
 def _follow(app: Dash, workspace: Workspace) -> None:

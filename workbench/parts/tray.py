@@ -5,7 +5,7 @@ What other parts of the app use:
 - `urls.State.tray()` gives the edits of a page with the vectors that they name, `edit_text.write` the text of some;
   `given.inputs_for` the prompt sets that they need.
 - In the browser (assets/tray.js), `wb.addEdit(text)` adds one, `wb.toggleEdits(texts)` adds or takes out several,
-  `wb.readEdit(text)` and `wb.writeEdit(edit)` turn an item of the address into an object with `kind`, `at` and further
+  `wb.toggleParts(parts, kind)` likewise with parts, `wb.readEdit(text)` and `wb.writeEdit(edit)` turn an item of the address into an object with `kind`, `at` and further
   fields, and back. Any element with `data-wb-add="zero:L3.z[head=5]"` adds that edit when it is clicked.
 - `html.documentElement` carries `data-wb-edits="1"` while there are edits: `.wb-only-edits` shows only then.
 - `edited_word()` is the word that stands beside everything that ran under the edits.
@@ -62,11 +62,9 @@ def tray() -> Any:
 
 def _adder() -> Any:
     """A part by its address, for what no picture shows."""
-    field = dmc.TextInput(
-        id="tray-address", size="xs", placeholder="L3.mlp_post[unit=17]", debounce=False,
-        **{"aria-label": "Part to add, by its address", "title": EXAMPLES},
-    )  # fmt: skip
-    add = html.Button("Add", id="tray-add", className="wb-button", type="button", title="Add the part (Enter)")
+    label = {"aria-label": "Part to add, by its address"}
+    field = dmc.TextInput(id="tray-address", size="xs", placeholder="L3.mlp_post[unit=17]", **label)
+    add = html.Button("Add", id="tray-add", className="wb-button", type="button", title=EXAMPLES)
     return html.Div([field, add], className="wb-tray-add")
 
 
@@ -200,12 +198,13 @@ def register(app: Dash, workspace: Workspace) -> None:
         Output("tray-address", "value"),
         Output("tray-address", "error"),
         Input("tray-add", "n_clicks"),
+        Input("tray-address", "n_submit"),
         State("tray-address", "value"),
         State("url", "search"),
         prevent_initial_call=True,
     )
-    def add(clicks: int | None, typed: str | None, search: str) -> tuple[Any, Any, Any]:
-        if not clicks:
+    def add(clicks: int | None, entered: int | None, typed: str | None, search: str) -> tuple[Any, Any, Any]:
+        if not clicks and not entered:
             raise PreventUpdate
         try:
             return urls.change(search, edits=added(workspace, urls.read(search), typed or "")), "", None

@@ -51,8 +51,8 @@ def _start(kind: str, at: Part, state: State) -> dict[str, Any]:
         return {"over": state.mean_over}
     if kind in ("add", "project_out"):
         return {"vector": _vector(at, state)}
-    numbers: dict[str, dict[str, Any]] = {"scale": {"factor": 0.5}, "set": {"value": 0}}
-    return numbers.get(kind, {})
+    others: dict[str, dict[str, Any]] = {"scale": {"factor": 0.5}, "set": {"value": 0}, "via": {"writers": ["embed"]}}
+    return others.get(kind, {})
 
 
 def _vector(at: Part, state: State) -> dict[str, Any]:
@@ -63,11 +63,11 @@ def _vector(at: Part, state: State) -> dict[str, Any]:
 
 def fields(edit: Intervention, definitions: Mapping[str, Definition]) -> list[dict[str, Any]]:
     """The further fields of an edit: name, label, type and present value."""
-    found = []
+    found, written = [], edit.model_dump(mode="json")
     for name, info in type(edit).model_fields.items():
         if name in ("kind", "at"):
             continue
-        value = getattr(edit, name)
+        value = written[name]
         if name == "vector" and isinstance(value, str):
             value = as_json(definitions[value]) if value in definitions else value
         label = LABELS.get(name, name.replace("_", " "))
@@ -80,6 +80,8 @@ def _type(name: str, info: FieldInfo) -> dict[str, Any]:
         return {"type": "vector", "options": list(INPUTS)}
     if get_origin(info.annotation) is Literal:
         return {"type": "choice", "options": list(get_args(info.annotation))}
+    if get_origin(info.annotation) is tuple:
+        return {"type": "parts"}
     if info.annotation is str:
         return {"type": "choice", "options": list(INPUTS)}
     return {"type": "whole" if info.annotation is int else "number"}

@@ -1,0 +1,161 @@
+"""Reads: what a head or an MLP would compute from a given residual stream.
+
+Where a sublayer reads the stream through a norm and a projection, both modules are known, and are called by themselves
+on another stream: `q` of a layer from any stream, not only from the one it had. Which norm it is, and that norm and
+projection alone give the value, is tried once per site on the probe; a site for which it does not hold is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hooks.errors import SiteMissing
+from hooks.ports import View
+from hooks.projections import head_slices_of
+from hooks.sites import MAIN, Site
+from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from hooks.activations import Activations
+
+ATTENTION = ("attn_in", "q", "k", "v")
+MLP = ("mlp_in", "mlp_pre", "mlp_up")
+READERS = (*ATTENTION, *MLP)
+"""Sites that are computed from the residual stream alone, one token at a time."""
+WRITERS = ("embed", "pos_embed", "z", "attn_out", "mixer_out", "mlp_out")
+"""Sites that are added to the residual stream, heads by what they write."""
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a site comes from a stream: the stream's site, the norm's path ("" for none), the projection's path and view.
+
+    projection: "" where the site is the normed stream itself.
+    """
+
+    stream: Site
+    norm: str
+    projection: str
+    view: View
+
+
+class Reads:
+    """The readers and writers of one model's main stack."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        wiring: Wiring,
+        sites: frozenset[Site],
+        capture: Callable[[frozenset[Site]], Activations],
+    ) -> None:
+        """capture: the given sites of a run on the probe; asked once, when readers are first wanted."""
+        self._model, self._wiring, self._sites, self._capture = model, wiring, sites, capture
+
+    @cached_property
+    def readers(self) -> Mapping[Site, Reader]:
+        """Every site that is the stream, normed and projected; tried once on the probe."""
+        wanted = {site for site in self._sites if site.stack == MAIN and site.name in READERS}
+        streams = {site for site in self._sites if site.stack == MAIN and site.name in ("resid_pre", "resid_mid")}
+        seen, found = self._capture(frozenset(wanted | streams)), {}
+        with torch.inference_mode():
+            for site in wanted:
+                reader = self._found(site, seen)
+                if reader is not None:
+                    found[site] = reader
+        return found
+
+    def reader(self, site: Site) -> Reader:
+        """How a site is read. Raises SiteMissing where it is not the stream, normed and projected."""
+        if site not in self.readers:
+            raise SiteMissing(
+                f"what {site} would be on another residual stream is not known: no norm and projection of the stream "
+                "give it in this model.",
+                f"Readers here: {', '.join(sorted({known.name for known in self.readers})) or 'none'}.",
+            )
+        return self.readers[site]
+
+    def value(self, site: Site, stream: Tensor) -> Tensor:
+        """The site computed from `stream` [row pos d_model], with the site's axes. Raises SiteMissing."""
+        return self._apply(self.reader(site), stream)
+
+    def written(self, site: Site, value: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        """What a site's value adds to the stream, without bias: [row pos d_model]. heads: of `z`, these alone.
+
+        Raises SiteMissing for a site that adds nothing, or that is normed before it is added.
+        """
+        self.check_writer(site)
+        if site.name != "z":
+            return value
+        assert site.layer is not None
+        attention = self._wiring.layer(site).attention
+        assert attention is not None
+        assert attention.o is not None
+        w_o = head_slices_of(self._model.get_submodule(attention.o), attention.n_heads)
+        if heads is not None:
+            value, w_o = value[..., list(heads), :], w_o[list(heads)]
+        writes = torch.einsum("bqhd,hdm->bqm", value, w_o)
+        scale = self._wiring.ports[Site("attn_out", site.layer)].view.scale
+        return writes if scale == 1.0 else writes * scale
+
+    def check_writer(self, site: Site) -> None:
+        """Raises SiteMissing for a site that adds nothing to the main stream, or heads that are normed before it."""
+        if site.name not in WRITERS or site.stack != MAIN:
+            raise SiteMissing(f"{site} is not added to the residual stream.", f"Writers: {', '.join(WRITERS)}.")
+        if site.name == "z" and not self.heads_add(site.layer or 0):
+            raise SiteMissing(
+                f"what the heads of layer {site.layer} write is normed together before it is added.",
+                "Take attn_out as the writer.",
+            )
+
+    def heads_add(self, layer: int) -> bool:
+        """Whether what a layer's heads write, and the bias, sum to what its attention adds to the stream."""
+        attention = self._wiring.main.layers[layer].attention
+        port = self._wiring.ports.get(Site("attn_out", layer))
+        return attention is not None and port is not None and port.module == attention.o
+
+    def _found(self, site: Site, seen: Activations) -> Reader | None:
+        """The reader of a site whose norm and projection give what was seen."""
+        layer = self._wiring.layer(site)
+        between = Site("resid_mid", site.layer)
+        stream = between if site.name in MLP and between in seen else Site("resid_pre", site.layer)
+        port = self._wiring.ports.get(site)
+        if port is None or stream not in seen or port.call:
+            return None
+        inputs = site.name in ("attn_in", "mlp_in")
+        for norm in ("", *layer.norms):
+            reader = Reader(stream, norm, "" if inputs else port.module, View() if inputs else port.view)
+            if self._gives(reader, seen[stream], seen[site]):
+                return reader
+        return None
+
+    def _gives(self, reader: Reader, stream: Tensor, expected: Tensor) -> bool:
+        try:
+            value = self._apply(reader, stream)
+        except (RuntimeError, TypeError, ValueError):
+            # A norm of heads, say, does not take the stream; a module may need more than one input.
+            return False
+        near = TOLERANCE * max(1.0, float(expected.abs().max()))
+        return value.shape == expected.shape and float((value - expected).abs().max()) <= near
+
+    def _apply(self, reader: Reader, stream: Tensor) -> Tensor:
+        """Norm and projection by their own code; `forward` is called past the hooks of the run that asks."""
+        value = stream if not reader.norm else _called(self._model.get_submodule(reader.norm), stream)
+        if reader.projection:
+            value = _called(self._model.get_submodule(reader.projection), value)
+        return reader.view.open(value, stream.shape[0])
+
+
+def _called(module: nn.Module, x: Tensor) -> Tensor:
+    result = module.forward(x)
+    if not isinstance(result, Tensor):
+        raise TypeError(f"{type(module).__name__} gives no tensor")
+    return result
