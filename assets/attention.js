@@ -107,6 +107,14 @@
     attention.paint();
   }
 
+  // The head that a key means: the one under the pointer, the one that the arrows stand on, else the open one.
+  function headMeant() {
+    const { shown } = attention;
+    const walking = document.activeElement && document.activeElement.id === "attn-canvas" ? shown.cursor : null;
+    const meant = shown.hover || walking;
+    return meant && !missing(meant.layer) ? meant : attention.open();
+  }
+
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
   function wire(canvas) {
@@ -262,8 +270,8 @@
       return none();
     },
     ablate(clicks) {
-      const open = attention.open();
-      if (clicks && open) window.wb.addEdit(`zero:${attention.address(open.layer, "z")}[head=${open.head}]`);
+      const open = clicks && (clicks === "key" ? headMeant() : attention.open());
+      if (open) window.wb.addEdit(`zero:${attention.address(open.layer, "z")}[head=${open.head}]`);
       return none();
     },
     copy(clicks) {
@@ -284,7 +292,8 @@
     const on = (key, run) => window.wb.onKey(key, () => (document.getElementById("attn-page") ? run() : false));
     for (const [key, steps] of Object.entries(ARROWS)) on(key, () => move(...steps));
     on("Enter", () => (attention.open() ? attention.openHead(attention.shown.cursor || attention.open()) : false));
-    on("a", () => callbacks.ablate(1));
+    on("a", () => callbacks.ablate("key"));
+    on("x", () => attention.cut());
     for (const [key, by] of [["[", -1], ["]", 1]]) {
       on(key, () => {
         const open = attention.open();

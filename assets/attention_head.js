@@ -3,7 +3,7 @@
   "use strict";
   const attention = (window.wbAttention = window.wbAttention || {});
   const LINGER = 300; // ms that a look must last before the address keeps it
-  const view = { data: null, values: null, shapes: [], text: null, token: null, column: false, timer: 0, answer: 0, awaited: false };
+  const view = { data: null, values: null, shapes: [], text: null, token: null, column: false, timer: 0, answer: 0, awaited: false, edge: null };
   const wired = new WeakSet();
   attention.view = view;
   // What is said of a row and of a column, and when every cell of it is zero.
@@ -315,8 +315,32 @@
       attention.tip("");
       clearPoint();
     });
-    graph.on("plotly_click", (event) => look(Math.round(event.yvals[0]), event.event.shiftKey));
+    graph.on("plotly_click", (event) => {
+      const [query, key] = [Math.round(event.yvals[0]), Math.round(event.xvals[0])];
+      look(query, event.event.shiftKey);
+      choose({ query, key });
+    });
   }
+
+  // The edge that is to be cut: the cell that was clicked, else the strongest one of the token looked at.
+  function choose(edge) {
+    view.edge = edge;
+    const button = document.getElementById("attn-cut");
+    if (!button) return;
+    button.disabled = !edge;
+    button.textContent = edge ? `Cut edge ${edge.query} → ${edge.key}` : "Cut edge";
+  }
+  attention.cut = function () {
+    const open = attention.open();
+    const { query, key } = view.edge || attention.shown.cross || {};
+    if (!open || query === undefined || query === null || key === undefined || key === null) return false;
+    const at = `${attention.address(open.layer, "pattern")}[head=${open.head},q_pos=${query},k_pos=${key}]`;
+    window.wb.addEdit(window.wb.writeEdit({ kind: "mask_edge", at }));
+    return true;
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest && event.target.closest("#attn-cut")) attention.cut();
+  });
 
   // A cell under the pointer: its row in the text, the key marked, the crosshair in the overview.
   function point(query, key) {

@@ -2,26 +2,31 @@
 window.wbPatching = window.wbPatching || {};
 (function (patching) {
   "use strict";
+  const USUAL = "usual";
   const SITE = /^L\d+\.(\w+)/;
 
   /* The control's value as the address holds it. */
-  function held(name, value) {
+  function held(name, value, state) {
+    if (name === "metric" && value === "custom") return window.wbAblation.metric(value, "", state);
     if (Array.isArray(value)) return value.join(";");
     if (name === "star") return value === "1";
     if (name === "within") return typeof value === "number" ? value : 0;
     if (name === "draws") return typeof value === "number" ? value : undefined;
     if (name === "window") return typeof value === "number" ? value : null;
-    return value;
+    return value === USUAL ? "" : value;
   }
-  /* Called by Dash (pages/patching.py) when a control has changed, and when the controls were drawn. */
+  /* Called by Dash (pages/patching.py) when a control has changed, and when controls were drawn. */
   patching.controls = function () {
     const state = window.wb.state();
     const changes = {};
-    for (const { prop_id: id, value } of window.dash_clientside.callback_context.triggered) {
+    const triggered = window.dash_clientside.callback_context.triggered;
+    // Several at once were drawn, not changed by hand: what they show is what the address means already.
+    for (const { prop_id: id, value } of triggered.length === 1 ? triggered : []) {
       const name = JSON.parse(id.slice(0, id.lastIndexOf("."))).name;
-      const wanted = value === undefined ? undefined : held(name, value);
+      const wanted = value === undefined ? undefined : held(name, value, state);
       if (wanted === undefined || (wanted === null && name !== "window")) continue;
-      if (wanted !== state[name]) changes[name] = wanted;
+      const field = name === "own" ? "metric" : name;
+      if (wanted !== state[field] && (name !== "own" || wanted)) changes[field] = wanted;
     }
     // A map of another method or site has other axes, sites and grids.
     if ("method" in changes) Object.assign(changes, { at: "", axes: "", shown: "" });

@@ -51,9 +51,21 @@
     if (chip) wb.setState({ position: Number(chip.dataset.wbToken), chosen: null });
     const made = event.target.closest("#gen-chips [data-gen-step]");
     if (made) wb.setState({ chosen: Number(made.dataset.genStep) });
+    if (event.target.closest("[data-prompt-edit]")) editToken();
     const button = event.target.closest("[data-gen]");
     if (button) generate(button.dataset);
   });
+
+  /* The residual stream at the token that is open joins the edits. */
+  function editToken() {
+    const state = wb.state();
+    const chips = document.querySelectorAll("#prompt-chips [data-wb-token]");
+    if (!chips.length) return false;
+    const pos = state.position === null ? chips.length - 1 : state.position;
+    wb.addEdit(`zero:L${state.layer || 0}.resid_pre[pos=${pos}]`, true);
+    return true;
+  }
+  wb.onKey("a", () => (document.querySelector("[data-prompt-edit]") ? editToken() : false));
 
   /* ---- The continuation: how many tokens, and how they are chosen, stand in the address ---- */
   function generate(data) {

@@ -57,7 +57,9 @@
     if (first) open();
   };
   function open() { if (window.innerWidth > 1100) wb.tray(true); }
-  wb.addEdit = function (text) {
+  /* change: open its form at once, for what is only a first guess. */
+  wb.addEdit = function (text, change) {
+    if (change) opened = text;
     if (wb.edits().includes(text)) { wb.toast("That edit is in the tray already"); return; }
     wb.setEdits([...wb.edits(), text]);
     wb.toast("Added to the edit tray");

@@ -81,7 +81,10 @@ window.wb = window.wb || {};
   };
   function markNav(path) {
     for (const link of document.querySelectorAll(".wb-nav-link")) {
-      if (link.dataset.wbNav === path) link.setAttribute("aria-current", "page");
+      if (link.dataset.wbNav === path) {
+        link.setAttribute("aria-current", "page");
+        link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      }
       else link.removeAttribute("aria-current");
     }
   }

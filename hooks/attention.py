@@ -47,6 +47,9 @@ class AttentionTap(Protocol):
         "value" and "mixed" (v and z as the function has them) are shown for recognition only.
         """
 
+    def each(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """`x` [batch head pos d]: keys ("k", rotated) or values ("v") as each query head has them."""
+
     def experts(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """`x` [token expert …], perhaps edited: site `name` of the layer whose experts `module` holds."""
 
@@ -86,13 +89,16 @@ def workbench_attention(
         tap.facts(module, AttentionFacts(factor, softcap, sliding_window, position_bias, s_aux))
         query = tap.attention("q_rot", module, query.transpose(1, 2)).transpose(1, 2)
         key = tap.attention("k_rot", module, key.transpose(1, 2)).transpose(1, 2)
-    scores = _scores(query, _repeat(key, query.shape[1]), attention_mask, scaling, softcap, position_bias)
+    keys, values = (_repeat(x, query.shape[1]) for x in (key, value))
+    if tap is not None:
+        keys, values = tap.each("k", module, keys), tap.each("v", module, values)
+    scores = _scores(query, keys, attention_mask, scaling, softcap, position_bias)
     if tap is not None:
         tap.attention("scores", module, scores)
     pattern = _pattern(scores, s_aux).to(query.dtype)
     if tap is not None:
         pattern = tap.attention("pattern", module, pattern)
-    z = torch.matmul(pattern, _repeat(value, query.shape[1])).transpose(1, 2).contiguous()
+    z = torch.matmul(pattern, values).transpose(1, 2).contiguous()
     if tap is not None:
         tap.attention("value", module, value.transpose(1, 2))
         tap.attention("mixed", module, z)

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from hooks.activations import Activations
 from hooks.attention import AttentionFacts
-from hooks.errors import BudgetError, SpecError
+from hooks.errors import BudgetError, SiteMissing, SpecError
 from hooks.interventions.base import EditContext, Intervention
 from hooks.run import forward
 from hooks.schedule import on_prompts
@@ -54,15 +54,60 @@ class Probe(Intervention):
 
     kind: str = "probe"
     _zeros: Tensor | None = PrivateAttr(default=None)
+    _value: Tensor | None = PrivateAttr(default=None)
 
     def edit(self, x: Tensor, ctx: EditContext) -> Tensor:
         self._zeros = torch.zeros_like(x, requires_grad=True)
-        return x + self._zeros
+        self._value = x + self._zeros
+        return self._value
 
     @property
     def zeros(self) -> Tensor:
         assert self._zeros is not None, f"{self.at} was not reached"
         return self._zeros
+
+    @property
+    def value(self) -> Tensor:
+        """The site in the graph of what is computed from it."""
+        assert self._value is not None, f"{self.at} was not reached"
+        return self._value
+
+
+class Copies:
+    """The keys or values that several query heads share, as each of them has its own.
+
+    Of each copy alone the derivative is taken, and led back through the rotation to the k or v that all were made of.
+    """
+
+    def __init__(self, sites: Collection[Site]) -> None:
+        self._sites = frozenset(sites)
+        self._seen: dict[Site, tuple[Tensor, Tensor]] = {}
+
+    def split(self, site: Site, x: Tensor) -> Tensor:
+        if site not in self._sites:
+            return x
+        zeros = torch.zeros_like(x, requires_grad=True)
+        self._seen[site] = x, zeros
+        return x + zeros
+
+    def zeros(self, site: Site) -> Tensor:
+        """What the copies [batch head pos d] are differentiated by. Raises SiteMissing where there are none."""
+        if site not in self._seen:
+            raise SiteMissing(
+                f"the query heads that share {site} cannot be told apart: they have no copies of it of their own.",
+                'Count its edges once per key/value head, with "keys": "kv_head".',
+            )
+        return self._seen[site][1]
+
+    def led_back(self, site: Site, slope: Tensor, value: Tensor) -> Tensor:
+        """[batch pos head d_head]: the derivative by the site's `value` that each query head's copy alone makes."""
+        copies, group = self._seen[site][0], slope.shape[1] // value.shape[2]
+        found = []
+        for member in range(group):
+            alone = torch.zeros_like(slope)
+            alone[:, member::group] = slope[:, member::group]
+            found.append(torch.autograd.grad(copies, value, alone, retain_graph=True)[0])
+        return torch.stack(found, dim=3).flatten(2, 3)
 
 
 class Gate(Intervention):
@@ -108,6 +153,7 @@ def gradients(
     at: Sequence[Probe],
     reads: frozenset[Site] = frozenset(),
     drop: Sequence[Sequence[Gate]] = (),
+    apart: Collection[Site] = (),
     edits: Sequence[Intervention] = (),
     sources: Mapping[str, Activations] | None = None,
     logits_at: Tensor | None = None,
@@ -115,24 +161,25 @@ def gradients(
 ) -> Gradients:
     """The objective's derivatives at the probed sites of one run of `batch` under `edits`.
 
-    A site that is also edited is differentiated after its edit. reads: sites whose values alone are wanted. Raises
-    SpecError for an objective that is no differentiable scalar, BudgetError when memory runs out.
+    A site that is also edited is differentiated after its edit. reads: sites whose values alone are wanted. apart:
+    probed k and v sites whose derivatives have an entry per query head, [batch pos head d_head]: what that head alone
+    makes of it. Raises SpecError for an objective that is no differentiable scalar, BudgetError when memory runs out.
     """
     if not at:
         raise SpecError("gradients of no site are asked for.", "Name a site, such as L3.z.")
-    shut = [gate for group in drop for gate in group]
+    shut, copies = [gate for group in drop for gate in group], Copies(apart)
     with constant_weights(model):
         run = forward(
             model, wiring, batch, reads=reads | {probe.at.site for probe in at},
             schedule=on_prompts(batch, [*edits, *at, *shut]), sources=_ordinary(sources or {}),
-            logits_at=logits_at, grads=True, device=device,
+            logits_at=logits_at, grads=True, apart=copies if apart else None, device=device,
         )  # fmt: skip
         with torch.enable_grad():
             value = objective(run.logits.float())
         _check(value)
         try:
             dropped = tuple(_derivatives(value, at, batch, shut=group, keep=True) for group in drop)
-            found = _derivatives(value, at, batch)
+            found = _derivatives(value, at, batch, copies, apart)
         except torch.OutOfMemoryError as error:
             raise BudgetError(
                 f"the device ran out of memory on the derivatives of {len(batch)} prompts.",
@@ -148,16 +195,30 @@ def _check(value: Tensor) -> None:
 
 
 def _derivatives(
-    value: Tensor, at: Sequence[Probe], batch: TokenBatch, *, shut: Sequence[Gate] = (), keep: bool = False
+    value: Tensor,
+    at: Sequence[Probe],
+    batch: TokenBatch,
+    copies: Copies | None = None,
+    apart: Collection[Site] = (),
+    *,
+    shut: Sequence[Gate] = (),
+    keep: bool = False,
 ) -> Activations:
     """keep: the graph is needed again. A site that the objective does not depend on has derivative 0."""
+    inputs = [
+        copies.zeros(probe.at.site) if copies is not None and probe.at.site in apart else probe.zeros for probe in at
+    ]
     with ExitStack() as stack:
         for gate in shut:
             stack.enter_context(gate.shut())
         found = torch.autograd.grad(
-            value, [probe.zeros for probe in at], retain_graph=keep, allow_unused=True, materialize_grads=True
+            value, inputs, retain_graph=keep or bool(apart), allow_unused=True, materialize_grads=True
         )
-    return Activations({probe.at.site: grad for probe, grad in zip(at, found, strict=True)}, batch)
+    slopes = {probe: grad for probe, grad in zip(at, found, strict=True)}
+    if copies is not None:
+        slopes |= {probe: copies.led_back(probe.at.site, slopes[probe], probe.value)
+                   for probe in at if probe.at.site in apart}  # fmt: skip
+    return Activations({probe.at.site: grad for probe, grad in slopes.items()}, batch)
 
 
 def _ordinary(sources: Mapping[str, Activations]) -> dict[str, Activations]:

@@ -15,6 +15,7 @@ from transformers import Cache, PreTrainedModel
 from hooks import attention, experts
 from hooks.activations import Activations
 from hooks.describe import describe, sized, summary_of
+from hooks.edge_runs import EdgeRuns
 from hooks.errors import SiteMissing
 from hooks.feed import Feed
 from hooks.gradients import Gradients, Objective, gates, gradients, probes
@@ -167,6 +168,11 @@ class Instrumented:
         """What heads and MLPs would compute from a given residual stream."""
         return Reads(self._model, self._wiring, self.sites, self._of_probe)
 
+    @cached_property
+    def edge_runs(self) -> EdgeRuns:
+        """Runs in which every reader may be handed a stream of its own."""
+        return EdgeRuns(self._model, self._wiring, self._probe, self._lock, self.device)
+
     def _of_probe(self, sites: frozenset[Site]) -> Activations:
         with self._lock:
             return forward(self._model, self._wiring, self._probe, reads=sites, device=self.device).activations
@@ -186,19 +192,21 @@ class Instrumented:
         logits_at: Tensor | None = None,
         reads: CapturePlan = CapturePlan(),  # noqa: B008 - a frozen value
         drop: Sequence[Collection[Site]] = (),
+        apart: Collection[Site] = (),
     ) -> Gradients:
         """Values of `sites` in one run of the prompts, and the derivatives of objective(logits) by them.
 
         reads: further sites whose values are wanted. drop: groups of sites; for each, the derivatives as well of which
-        none passes through the group (GradDrop).
+        none passes through the group (GradDrop). apart: those k and v among `sites` whose derivatives are wanted once
+        per query head that shares them, with the axis `head` in place of `kv_head`.
         Raises SiteMissing for sites that are not proved writable, SpecError, InputError, BudgetError.
         """
         at, shut, seen = probes(sites), gates(drop), self.readable(reads)
         self.require_writable([*edits, *at, *(gate for group in shut for gate in group)])
         with self._lock:
             return gradients(
-                self._model, self._wiring, batch, objective, at=at, reads=seen, drop=shut, edits=edits,
-                sources=sources, logits_at=logits_at, device=self.device,
+                self._model, self._wiring, batch, objective, at=at, reads=seen, drop=shut, apart=apart,
+                edits=edits, sources=sources, logits_at=logits_at, device=self.device,
             )  # fmt: skip
 
     @cached_property

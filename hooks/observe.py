@@ -77,6 +77,10 @@ class Recorder:
             setattr(call, field_of[name], x.clone())
         return x
 
+    def each(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """See `hooks.attention.AttentionTap`."""
+        return x
+
     def facts(self, module: nn.Module, facts: AttentionFacts) -> None:
         """See `hooks.attention.AttentionTap`."""
         path = self._paths.get(id(module), "")

@@ -21,7 +21,7 @@ from hooks.reads import Reads
 from hooks.schedule import Schedule, Window, on_prompts
 from hooks.sites import Site
 from hooks.sources import Sources
-from hooks.taps import Tap, answers_at, attached
+from hooks.taps import Apart, Tap, answers_at, attached
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
 
@@ -57,12 +57,14 @@ def forward(
     window: Window | None = None,
     rereads: Reads | None = None,
     grads: bool = False,
+    apart: Apart | None = None,
     device: torch.device | str = "cpu",
 ) -> Run:
     """Run `batch` once under a schedule of edits, keeping the sites in `reads`.
 
     window: run only the positions of a step of a continuation, the earlier ones read from its cache. grads: keep the
-    graph, so that the logits can be differentiated with respect to what an edit put in. rereads: how readers read the
+    graph, so that the logits can be differentiated with respect to what an edit put in. apart: takes the keys and values
+    that several query heads share apart. rereads: how readers read the
     stream, for edits of edges; its readers must have been found before.
 
     Raises InputError where edits and inputs do not fit, BudgetError when memory runs out.
@@ -71,7 +73,7 @@ def forward(
     whole = batch.whole if window is None else window.prompts
     drawn_on = Sources(sources or {}, whole, partial(embedding_sd, model, wiring))
     start = 0 if window is None else window.start
-    tap = Tap(model, wiring, reads - {Site("logits")}, schedule, drawn_on, rereads, start)
+    tap = Tap(model, wiring, reads - {Site("logits")}, schedule, drawn_on, rereads, start, apart)
     began = 1 + schedule.joins.get(-1, 0)
     feed = wiring.feed
     arguments = feed.arguments(batch, began, device)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,13 @@ from hooks.wiring import Wiring
 SWITCHES = ("_attn_implementation_internal", "_experts_implementation_internal")
 
 
+class Apart(Protocol):
+    """What sets the copies of keys and values apart that query heads share: see `hooks.gradients`."""
+
+    def split(self, site: Site, x: Tensor) -> Tensor:
+        """`x` [batch head pos d], the site's keys or values once per query head, with a graph for each copy."""
+
+
 class Tap:
     """One run's captures and edits. `seen`: how the attention of each (stack, layer) makes its scores."""
 
@@ -44,9 +51,10 @@ class Tap:
         sources: Sources,
         rereads: Reads | None = None,
         start: int = 0,
+        apart: Apart | None = None,
     ) -> None:
         self._model, self._wiring, self._schedule, self._sources = model, wiring, schedule, sources
-        self._reads = reads | inner_sites(schedule, rereads)
+        self._reads, self._apart = reads | inner_sites(schedule, rereads), apart
         self._paths = {id(model.get_submodule(path)): path for path, _ in wiring.attention}
         self._layer_of_experts = {
             id(model.get_submodule(layer.experts.holder)): (stack, number)
@@ -78,6 +86,14 @@ class Tap:
         if cross and name not in ("scores", "pattern"):
             return x
         return self._shown(Site(f"cross_{name}" if cross else name, layer, stack), x)
+
+    def each(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """See `hooks.attention.AttentionTap`."""
+        path = self._paths.get(id(module))
+        if self._apart is None or path is None:
+            return x
+        stack, layer, cross = self._wiring.attention[path, self._calls[path] - 1]
+        return x if cross else self._apart.split(Site(name, layer, stack), x)
 
     def experts(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """`x` [token expert …], perhaps edited: site `name` of the layer whose experts `module` holds."""

@@ -19,6 +19,8 @@ from transformers import AutoConfig
 
 from analyses.analysis import analysis_named, catalogue, normalised
 from analyses.bench import Bench, Progress
+from analyses.circuit import Circuit
+from analyses.circuit_formats import Imported
 from analyses.datasets import tasks
 from analyses.execute import run_experiment
 from analyses.experiment import Experiment, parse_experiment
@@ -36,20 +38,23 @@ from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
 from hooks.reference import Dtype, ModelRef
 from hooks.tokens import TokenBatch, encode
+from workbench.circuit_files import read_circuit
 from workbench.datasets import inputs_of_file, task_inputs
 from workbench.examples import example_of, experiment_on
 from workbench.export import Export, export
 from workbench.export.checkpoint import SavedModel
 from workbench.export.checkpoint import save_checkpoint as write_checkpoint
+from workbench.export.circuit import circuit_of
 from workbench.export.vectors import load_vectors, vectors_file
 from workbench.models import DEFAULT, open_named, resolve
-from workbench.replay import Replay, compare
+from workbench.replay import Replay, circuit_difference, compare
 from workbench.results import read_folder, write_folder
 from workbench.settings import Settings
 from workbench.test_sets import evaluation_of
 
 __all__ = [
     "CapturePlan",
+    "Circuit",
     "Columns",
     "Experiment",
     "Export",
@@ -62,10 +67,13 @@ __all__ = [
     "Result",
     "Zero",
     "catalogue",
+    "circuit_difference",
+    "circuit_of",
     "compare",
     "evaluation",
     "example",
     "export",
+    "import_circuit",
     "load_result",
     "load_vectors",
     "open_model",
@@ -193,6 +201,15 @@ def save_checkpoint(result: Result, folder: Path | str, model: Instrumented | No
 def save_vectors(result: Result, file: Path | str, model: Instrumented | None = None) -> None:
     """Write the vectors that a result's edits name as safetensors. model: the opened one. Raises SpecError."""
     Path(file).write_bytes(vectors_file(result, model or open_model(result.experiment.model)))
+
+
+def import_circuit(file: Path | str, model: Instrumented | ModelRef | str, *, size: int | None = None) -> Imported:
+    """The circuit in a file of ours, of EAP-IG, of ACDC or in a CSV edge list, as one of this model. docs/circuits.md.
+
+    size: of a file of scores, how many edges of highest absolute score. `.circuit` prints as `params={"circuit":
+    made.circuit.model_dump(mode="json")}` of a circuit_evaluation. Raises SpecError that names the entry, InputError.
+    """
+    return read_circuit(Path(file), model if isinstance(model, Instrumented) else open_model(model), size=size)
 
 
 def load_result(folder: Path | str) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,10 @@ TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 @dataclass(frozen=True)
 class Replay:
-    """differences: largest absolute difference per grid; infinite where shape, labels or missing values differ."""
+    """differences: largest absolute difference per grid; infinite where shape, labels or missing values differ.
+
+    Under "circuit" stands that of a circuit which the analysis found; see `circuit_difference`.
+    """
 
     differences: dict[str, float]
     tolerance: float
@@ -49,7 +53,32 @@ def compare(stored: Result, again: Result) -> Replay:
         name: difference(grid, again.grids[name]) if name in again.grids else math.inf
         for name, grid in stored.grids.items()
     }
+    if stored.circuit is not None:
+        differences["circuit"] = circuit_difference(stored.circuit, again.circuit)
     return Replay(differences, tolerance(stored), tuple(_notes(stored, again)))
+
+
+def circuit_difference(stored: Mapping[str, Any], again: Mapping[str, Any] | None) -> float:
+    """How far two circuits in their JSON form are apart: the largest difference of the scores of an edge.
+
+    An edge that one of them lacks counts by how far it lies above the weakest edge of the other: two edges of almost
+    equal score may have changed places at the cut. Infinite where such an edge has no score.
+    """
+    ours, theirs = ({tuple(edge[part] for part in ("source", "target", "channel")): edge["score"]
+                     for edge in (circuit or {"edges": ()})["edges"]} for circuit in (stored, again))  # fmt: skip
+    apart = [_apart(ours[key], theirs[key]) for key in ours.keys() & theirs.keys()]
+    for one, other in ((ours, theirs), (theirs, ours)):
+        known = [abs(score) for score in other.values() if score is not None]
+        for key in one.keys() - other.keys():
+            score = one[key]
+            apart.append(abs(abs(score) - min(known)) if score is not None and known else math.inf)
+    return max(apart, default=0.0)
+
+
+def _apart(score: float | None, other: float | None) -> float:
+    if score is None or other is None:
+        return 0.0 if score is other else math.inf
+    return abs(score - other)
 
 
 def difference(stored: Grid, again: Grid) -> float:

@@ -74,8 +74,8 @@ class State(Spec):
     where: int | None = Field(default=None, ge=0)
     within: int | None = Field(default=None, ge=0)
     hide_inside: bool = False
-    # patching: the other prompt of the pair, the method, the site and the axes of its map ("": the usual ones), then what
-    # only some methods ask; positions are joined by ',', parts by ';'
+    # patching: the other prompt of the pair, the method, the site and the axes of its map ("": the usual ones), then
+    # what only some methods ask; positions are joined by ',', parts by ';'
     corrupt: str = IOI_CORRUPT
     method: str = "activation_patching"
     direction: str = "denoising"

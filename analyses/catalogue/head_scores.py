@@ -21,25 +21,27 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
 from analyses.analysis import Analysis, Findings
 from analyses.averages import averaged
 from analyses.bench import Bench
 from analyses.experiment import Experiment
 from analyses.grid import Grid, Unit
+from analyses.head_patterns import (
+    Score,
+    duplicate_token,
+    entropy,
+    first_token,
+    induction,
+    previous_token,
+    repeated_tokens,
+)
 from hooks.errors import InputError, SpecError
-from hooks.inputs import padded
 from hooks.plan import CapturePlan
 from hooks.sites import Site
 from hooks.spec import Spec
-from hooks.tokens import TokenBatch
 
-Pattern = Float[Tensor, "head q_pos k_pos"]
-Score = Float[Tensor, " head"]
 ScoreName = Literal["induction", "previous_token", "duplicate_token", "first_token", "entropy"]
 REPEATED = ("induction", "duplicate_token")
 
@@ -54,34 +56,6 @@ class Params(Spec):
     per_prompt: bool = False
 
 
-def induction(pattern: Pattern, n: int, offset: int) -> Score:
-    """Mean attention from each repeated token to the token after its first occurrence."""
-    q = torch.arange(offset + n, pattern.shape[-1], device=pattern.device)
-    return pattern[:, q, q - n + 1].mean(-1)
-
-
-def duplicate_token(pattern: Pattern, n: int, offset: int) -> Score:
-    """Mean attention from each repeated token to its first occurrence."""
-    q = torch.arange(offset + n, pattern.shape[-1], device=pattern.device)
-    return pattern[:, q, q - n].mean(-1)
-
-
-def previous_token(pattern: Pattern, n: int = 0, offset: int = 0) -> Score:
-    """Mean attention to the token just before."""
-    q = torch.arange(1, pattern.shape[-1], device=pattern.device)
-    return pattern[:, q, q - 1].mean(-1)
-
-
-def first_token(pattern: Pattern, n: int = 0, offset: int = 0) -> Score:
-    """Mean attention to position 0, over queries from 1 on."""
-    return pattern[:, 1:, 0].mean(-1)
-
-
-def entropy(pattern: Pattern, n: int = 0, offset: int = 0) -> Score:
-    """Mean entropy of the rows, in nats; row q can reach at most log(q + 1)."""
-    return torch.special.entr(pattern).sum(-1).mean(-1)
-
-
 SCORES: Mapping[str, tuple[Callable[..., Score], Unit, str]] = {
     "induction": (induction, "attention", "attention from a repeated token to the token after its first occurrence"),
     "previous_token": (previous_token, "attention", "attention to the token just before"),
@@ -91,33 +65,6 @@ SCORES: Mapping[str, tuple[Callable[..., Score], Unit, str]] = {
 }
 
 
-def repeated_tokens(bench: Bench, params: Params) -> tuple[TokenBatch, int]:
-    """`sequences` rows [BOS] r r of ordinary tokens from the experiment's seed, and the offset o."""
-    tokenizer, info = bench.model.tokenizer, bench.model.info
-    if info.pixels is not None or info.stacks:
-        reads = "two inputs" if info.stacks else "images"
-        raise InputError(
-            f"repeated random tokens are for models that read one text; {info.name} reads {reads}.",
-            "Give prompts as inputs.clean, and ask for previous_token, first_token and entropy.",
-        )
-    special = set(getattr(tokenizer, "all_special_ids", None) or ())
-    rows = info.n_embed or info.d_vocab
-    size = rows if tokenizer is None else min(len(tokenizer), rows)
-    ordinary = torch.tensor([token for token in range(size) if token not in special])
-    bos = getattr(tokenizer, "bos_token_id", None)
-    if params.bos and bos is None:
-        raise InputError("this model's tokenizer has no BOS token.", "Use bos: false.")
-    front = [int(bos)] if params.bos and bos is not None else []
-    length = len(front) + 2 * params.n
-    if info.positions == "learned" and info.n_ctx is not None and length > info.n_ctx:
-        raise SpecError(
-            f"n = {params.n} gives {length} tokens, but this model has positions for {info.n_ctx}.",
-            f"Use n of at most {(info.n_ctx - len(front)) // 2}.",
-        )
-    drawn = ordinary[torch.randint(len(ordinary), (params.sequences, params.n), generator=bench.rng)].tolist()
-    return padded(tokenizer, info, [[*front, *row, *row] for row in drawn]), len(front)
-
-
 def compute(params: Params, bench: Bench) -> Findings:
     own = "clean" in bench.experiment.inputs
     if own and (wrong := [name for name in params.scores if name in REPEATED]):
@@ -125,7 +72,9 @@ def compute(params: Params, bench: Bench) -> Findings:
             f"{wrong[0]} is defined on repeated random tokens, not on prompts of your own.",
             "Leave out inputs.clean, or ask for previous_token, first_token and entropy.",
         )
-    batch, offset = (bench.batch("clean"), 0) if own else repeated_tokens(bench, params)
+    batch, offset = (
+        (bench.batch("clean"), 0) if own else repeated_tokens(bench, params.n, params.sequences, bos=params.bos)
+    )
     if min(batch.lengths) < 2:
         raise InputError("head scores need prompts of at least two tokens.", "Use a longer prompt.")
     info, every = bench.model.info, [Site("pattern", layer) for layer in range(bench.model.info.n_layers)]

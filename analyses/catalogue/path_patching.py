@@ -15,8 +15,6 @@ Sources: Wang et al. 2022, arXiv 2211.00593, section 3; Goldowsky-Dill et al. 20
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final, Literal
 
@@ -31,13 +29,11 @@ from analyses.maps import CellMap, Parts, changes, layers_of, map_of, mapped
 from analyses.measured import Measured
 from analyses.metric_choice import MetricChoice
 from analyses.pairs import CLEAN, CORRUPT, Direction, Measure, check_pairs, measure_of, run_and_source
-from analyses.paths import check_ends, downstream, in_turns, is_output, last_of, recorded, sending
+from analyses.path_runs import Paths
+from analyses.paths import check_ends
 from analyses.phrases import layers_in_words, listed, metric_in_words, part_in_words, prompts_in_words
-from analyses.sweep import sweep
-from hooks.activations import Activations
 from hooks.errors import SpecError
 from hooks.interventions.patch import Patch
-from hooks.schedule import World
 from hooks.sites import Part, Site
 from hooks.spec import Spec
 
@@ -85,7 +81,9 @@ def compute(params: Params, bench: Bench) -> Findings:
     check_pairs(bench)
     check_ends(params.named("senders"), params.named("receivers"))
     measure, cells = measure_of(params.metric, bench), _cells(params, bench)
-    paths = _Paths.of(params, bench, cells, measure)
+    senders = tuple(part for (part,) in cells.parts)
+    receivers = params.named("receivers")
+    paths = Paths.of(bench, senders, receivers, measure, params.direction, freeze_mlps=params.freeze_mlps)
 
     def shown(measured: Measured) -> None:
         grid = _effect(params, cells, measured, measure, paths.beside)[0]
@@ -96,76 +94,6 @@ def compute(params: Params, bench: Bench) -> Findings:
     base = averaged(f"metric_{run}", measured.clean[0], (), {}, measure.metric.unit, per_prompt=params.per_prompt,
                     about=f"{measure.metric.title} of the unedited run on {run} prompts")  # fmt: skip
     return Findings((*_effect(params, cells, measured, measure, paths.beside, whole=True), *base))
-
-
-@dataclass(frozen=True, eq=False)
-class _Paths:
-    """Senders, receivers and what is measured. at: the receivers; none where these are the logits."""
-
-    bench: Bench
-    params: Params
-    senders: Parts
-    at: Parts
-    measure: Measure
-
-    @classmethod
-    def of(cls, params: Params, bench: Bench, cells: CellMap, measure: Measure) -> _Paths:
-        """Raises SiteMissing for receivers that the model does not have."""
-        senders = tuple(part for (part,) in cells.parts)
-        given = params.named("receivers")
-        bench.model.require_writable([Patch(at=part) for part in given])
-        output = len(given) == 1 and is_output(given[0], bench.model.info.n_layers)
-        return cls(bench, params, senders, () if output else given, measure)
-
-    @property
-    def beside(self) -> int:
-        """How many senders do not come before a receiver."""
-        return sum(bool(self.at) and not downstream(sender, self.at) for sender in self.senders)
-
-    def follow(self, shown: Callable[[Measured], None]) -> Measured:
-        """The metric of every sender's last run; `shown` is told what there is after every forward."""
-        run, _ = run_and_source(self.params.direction)
-        worlds = [self._sending(sender) for sender in self.senders]
-        if not self.at:
-            return sweep(self.bench, run, worlds, [self.measure.metric], target=self.measure.target, on_chunk=shown)
-        batch, sites = self.bench.batch(run), {part.site for part in self.at}
-        found = Measured.empty(1, len(worlds), len(batch))
-        for share in in_turns(self.bench, batch, len(worlds), sites):
-            numbers = range(len(worlds))[share]
-            heard = [number for number in numbers if worlds[number]]
-            values = recorded(self.bench, batch, [worlds[number] for number in heard], sites) if heard else []
-            sources = {f"sender {number}": value for number, value in zip(heard, values, strict=True)}
-            self._receive(run, numbers, sources, found, shown)
-        return found
-
-    def _sending(self, sender: Part) -> World:
-        """Run 2's edits; none for a sender that no receiver follows."""
-        reached = downstream(sender, self.at)
-        if self.at and not reached:
-            return ()
-        run, source = run_and_source(self.params.direction)
-        writable, freeze = self.bench.model.writable, self.params.freeze_mlps
-        return sending(sender, last_of(reached), writable, run=run, source=source, freeze_mlps=freeze)
-
-    def _receive(
-        self, run: str, numbers: range, sources: dict[str, Activations], found: Measured,
-        shown: Callable[[Measured], None],
-    ) -> None:  # fmt: skip
-        """Run 3 of some senders, whose receivers take what is recorded under the sender's name."""
-        worlds: list[World] = [
-            tuple(Patch(at=part, source=f"sender {number}") for part in downstream(self.senders[number], self.at))
-            for number in numbers
-        ]
-
-        def shared(part: Measured) -> None:
-            found.clean[:] = part.clean
-            found.cells[:, numbers], found.done[numbers] = part.cells, part.done
-            shown(found)
-
-        shared(
-            sweep(self.bench, run, worlds, [self.measure.metric], target=self.measure.target, sources=sources,
-                  on_chunk=shared)
-        )  # fmt: skip
 
 
 def _cells(params: Params, bench: Bench) -> CellMap:

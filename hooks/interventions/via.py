@@ -17,14 +17,14 @@ from torch import Tensor
 from hooks.interventions.base import EditContext, Intervention, Kind
 from hooks.sites import Part, Site
 
-READERS = ("attn_in", "q", "k", "v", "mlp_in", "mlp_pre", "mlp_up")
+READERS = ("attn_in", "q", "k", "v", "mlp_in", "mlp_pre", "mlp_up", "ln_final")
 WRITERS = ("embed", "pos_embed", "z", "attn_out", "mixer_out", "mlp_out")
 
 
 class Via(Intervention):
     """Hand the reader `at` what `writers` wrote in the run on `source`, in place of what they write here.
 
-    at: a head's q, k or v, such as `L5.q[head=2]`, or an MLP's input; with positions, at these alone. writers: heads as
+    at: a head's q, k or v, such as `L5.q[head=2]`, an MLP's input, or `ln_final`, what the unembedding reads; with positions, at these alone. writers: heads as
     parts of z, such as `L3.z[head=1]`, whole writes such as `L3.mlp_out`, `embed`; all of them upstream of the reader.
     """
 

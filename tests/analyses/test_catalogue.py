@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.catalogue.head_scores import duplicate_token, entropy, first_token, induction, previous_token
+from analyses.head_patterns import duplicate_token, entropy, first_token, induction, previous_token
 from hooks.errors import InputError, SpecError
 from tests.analyses.conftest import PROMPTS
 from tests.hooks.test_tokens import BARE

@@ -120,6 +120,81 @@ def test_from_an_open_head_to_an_exported_ablation(page: Page, app_url: str) -> 
     expect(page.locator(f"#res-card-{result_id} input")).to_have_value(NOTE)
 
 
+def test_an_edit_of_any_kind_is_made_in_the_tray_and_is_seen_on_every_page(page: Page, app_url: str) -> None:
+    page.goto(address(app_url, hide_inside="1"))
+    ready(page)
+    page.evaluate("wb.tray(true)")
+    field, row = page.locator("#tray-address"), page.locator("#tray-list .wb-edit")
+    field.fill("L9.z")
+    field.press("Enter")
+    expect(page.locator("#tray")).to_contain_text("L9")
+    field.fill("L1.mlp_out")
+    field.press("Enter")
+    expect(row).to_contain_text("zero MLP 1")
+    row.locator("[data-wb-change]").click()
+    row.locator("select[name=kind]").select_option(label="scale")
+    expect(row).to_contain_text("multiply MLP 1 by 0.5")
+    row.locator("input[name=factor]").fill("2")
+    row.locator("input[name=factor]").press("Enter")
+    expect(page.locator("#abl-sentence")).to_contain_text("Multiply MLP 1 by 2")
+    expect(page.locator("#abl-effect")).to_have_text(NUMBER)
+    row.locator("select[name=kind]").select_option(label="add to")
+    row.locator("select[name=vector]").select_option(label="numbers")
+    row.locator("textarea").fill("1, 2")
+    row.locator("textarea").blur()
+    # Another length than the site's: said where the number would be.
+    expect(page.locator("#abl-problem")).to_contain_text("2")
+    page.locator("#header").click()
+    for _ in range(3):
+        page.keyboard.press("u")
+    expect(row).to_contain_text("multiply MLP 1 by 2")
+
+    # One forecast before the sweep; afterwards what lies inside the control's range is grey.
+    expect(page.locator("#abl-forecast")).to_contain_text("about")
+    page.locator("#abl-sweep-panel").get_by_role("button", name="Sweep all heads").click()
+    expect(page.locator("#abl-sweep-control")).to_contain_text("lie outside it", timeout=120_000)
+    expect(page.locator("#abl-map .abl-inside").first).to_be_visible()
+    expect(page.locator("#abl-forecast")).to_be_empty()
+
+    page.locator("[data-wb-nav='/prompt']").click()
+    edited = page.locator("#prompt-edited-panel")
+    expect(edited.locator("#abl-ablated-table tbody bdi").first).to_be_visible()
+    expect(edited.locator("h2 .wb-edited-word")).to_have_text("edited")
+    chips = page.locator("#prompt-chips bdi").all_inner_texts()
+    assert edited.locator("#prompt-edited-chips bdi").all_inner_texts() == chips
+    page.get_by_role("button", name="Edit at token").click()
+    expect(row.last).to_contain_text(f"position {len(chips) - 1}")
+    page.reload()
+    expect(row).to_have_count(2)
+    page.locator("#tray-undo").click()
+    expect(row).to_have_count(1)
+
+
+def test_an_attention_cell_is_cut_and_the_difference_is_shown(page: Page, app_url: str) -> None:
+    page.goto(address(app_url, "/attention", layer=1, head=2))
+    expect(page.locator("#attn-map .heatmaplayer image")).to_be_visible(timeout=120_000)
+    box = page.locator("#attn-map .nsewdrag.drag").first.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 4, box["y"] + box["height"] - 4)
+    expect(page.locator("#attn-cut")).to_have_text(re.compile(r"Cut edge \d+ → 0"))
+    page.locator("#attn-cut").click()
+    expect(page.locator("#tray-list")).to_contain_text(re.compile(r"cut the attention of head 1\.2 from .* to position 0"))
+    page.locator("#attn-tab-difference").click()
+    expect(page.locator("#attn-head.wb-edited")).to_be_visible()
+    expect(page.locator("#attn-top")).to_contain_text("1", use_inner_text=False)
+
+
+def test_a_metric_in_the_readers_own_words_says_what_is_wrong_with_it(page: Page, app_url: str) -> None:
+    page.goto(address(app_url, edits="zero:L0.z[head=1]", metric="logit( Mary"))
+    ready(page)
+    own = page.locator("#abl-metric-own")
+    expect(page.locator("#abl-metric-own-place")).to_contain_text("wrong at character")
+    own.fill("logit(answer) - logit(foil)")
+    expect(page.locator("#abl-sentence")).to_contain_text("measure logit(answer) - logit(foil)")
+    expect(page.locator("#abl-effect")).to_have_text(NUMBER)
+    expect(page.locator("#abl-metric-own-place")).not_to_contain_text("wrong")
+
+
 def test_a_click_takes_a_part_in_and_out_and_the_address_follows(page: Page, app_url: str) -> None:
     page.goto(address(app_url))
     ready(page)

@@ -131,7 +131,7 @@ def test_the_tray_describes_edits_in_words_and_survives_a_bad_one() -> None:
         return text(row.children[0])
 
     rows = tray.rows(State(edits="zero:L23.z[head=3];mean:L5.mlp_out;zero:L1.mlp_post[unit=7,pos=last];burn:L3.z"))
-    assert [words(row) for row in rows[:3]] == ["L23 h3 zero", "L5 MLP mean-ablate", "L1 neuron 7 at last zero"]
+    assert [words(row) for row in rows[:3]] == ["L23 h3", "L5 MLP", "L1 neuron 7 at last"]
     assert [text(row.children[1]) for row in rows[:2]] == ["zero head 23.3", "mean-ablate MLP 5"]
     assert "burn:L3.z" in text(rows[3])
 
@@ -139,12 +139,12 @@ def test_the_tray_describes_edits_in_words_and_survives_a_bad_one() -> None:
 def test_c19_the_tray_says_which_query_heads_a_key_value_head_serves() -> None:
     edits = "zero:L3.k[head=1];mean:L3.v[head=2,pos=4];zero:L3.q[head=5];zero:L2.pattern[head=1]"
     assert [text(row.children[0]) for row in tray.rows(State(edits=edits), 3)] == [
-        "L3 keys, key/value head 1 (query heads 3–5) zero",
-        "L3 values, key/value head 2 (query heads 6–8) at 4 mean-ablate",
-        "L3 queries h5 zero",
-        "L2 pattern h1 zero",
+        "L3 keys, key/value head 1 (query heads 3–5)",
+        "L3 values, key/value head 2 (query heads 6–8) at 4",
+        "L3 queries h5",
+        "L2 pattern h1",
     ]
-    assert text(tray.rows(State(edits="zero:L3.k[head=1]"))[0].children[0]) == "L3 keys, key/value head 1 zero"
+    assert text(tray.rows(State(edits="zero:L3.k[head=1]"))[0].children[0]) == "L3 keys, key/value head 1"
 
 
 def test_the_tray_knows_the_sharing_of_an_open_model_and_of_no_other(opened: Workspace, tiny_folder: Path) -> None:

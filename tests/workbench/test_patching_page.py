@@ -18,12 +18,14 @@ from hooks.errors import InputError
 from hooks.prompts import PromptSet
 from tests.workbench.components import all_of, text_of
 from workbench import edit_text
+from workbench.figures import auto
 from workbench.figures.patching import aligned, estimate_against_exact, patch_cells
 from workbench.parts import patch_layout, patch_map, patch_methods, patch_pair, patch_watch
 from workbench.parts.patch_request import Asked, coords_of, edits_at, positions_in
+from workbench.parts.results_links import page_link
 from workbench.parts.run_panel import foresee
 from workbench.requests import ExperimentRequest, ForecastRequest
-from workbench.urls import State
+from workbench.urls import State, read
 from workbench.workspace import Workspace
 
 CLEAN, CORRUPT = "When Mary and John went to", "When John and Mary went to"
@@ -258,3 +260,35 @@ def test_estimates_are_drawn_only_where_something_was_patched() -> None:
     estimate = Grid("estimate", np.array([0.4, 9.0, -0.2]), ("layer",), coords, "fraction", 0.0)
     points = estimate_against_exact(estimate, exact).data[1]
     assert list(points.x) == pytest.approx([0.5, -0.1]) and list(points.y) == pytest.approx([0.4, -0.2])
+
+
+# ---- Elsewhere in the app
+
+
+@pytest.mark.parametrize("fields", METHODS, ids=lambda fields: "-".join(map(str, fields.values())))
+def test_a_result_leads_back_to_the_page_that_asks_for_it(
+    fields: dict[str, Any], opened: Workspace, state: Callable[..., State]
+) -> None:
+    want = patch_watch.experiment_of(opened, state(**fields))
+    link = page_link(want)
+    assert link is not None
+    path, _, search = link[0].partition("?")
+    assert path == "/patching"
+    assert patch_watch.experiment_of(opened, read(search)).id == want.id
+
+
+def test_the_results_page_draws_an_estimate_against_what_was_measured() -> None:
+    coords = {"layer": (0, 1)}
+    exact, estimate = (
+        Grid(name, np.array([0.5, 0.1]), ("layer",), coords, "fraction", 0.0) for name in ("exact", "estimate")
+    )
+    drawn = auto.figure(exact, title="", beside={"exact": exact, "estimate": estimate})
+    assert [trace.mode for trace in drawn.data] == ["lines", "markers"]
+    assert auto.figure(exact, title="", beside={"exact": exact}).data[0].type == "bar"
+
+
+def test_a_metric_of_the_reader_s_own_is_measured_as_written(opened: Workspace, state: Callable[..., State]) -> None:
+    given = state(metric="logit(answer) - logit('?')", at="mlp_out")
+    assert patch_watch.experiment_of(opened, given).params["metric"]["expression"] == given.metric
+    fields = all_of(patch_layout.controls(given, info_of(opened, given)), lambda item: hasattr(item, "placeholder"))
+    assert given.metric in [getattr(field, "value", None) for field in fields]

@@ -13,8 +13,8 @@ from plotly.offline import get_plotlyjs
 from analyses.analysis import sentence
 from analyses.result import Result
 from hooks.errors import WorkbenchError
-from workbench.export import csv, html, json, notebook, script
-from workbench.export.figure import images, picture
+from workbench.export import circuit, csv, html, json, notebook, script
+from workbench.export.figure import circuit_picture, images, picture
 from workbench.export.names import base, safe
 from workbench.figures.intervals import separate
 from workbench.grids import write_grids
@@ -30,13 +30,17 @@ result.json         the grids with their axes, units and meanings, and where the
 grids.h5            the grids as HDF5: one group per grid, axes as dimension labels, missing values False in `valid`
 csv/*.csv           one row per cell, axis names as columns; an empty value is a missing one
 csv/tokens.csv      the tokens as fed
-figures/*           each grid as a picture ({figures})
+{circuit}figures/*           each grid as a picture ({figures})
 report.html         all of it on one page, offline
 replay.py           runs the experiment and asserts the stored numbers (needs the workbench)
 replay.ipynb        the same as a notebook
 
 In the CSV files a text cell that begins with = + - @ tab, carriage return or ' has one ' in front of it, so that no
 spreadsheet runs it; drop that one ' to get the text back. Numbers are as they are.
+"""
+CIRCUIT = """circuit.json        the circuit alone, as `params.circuit` of an evaluation takes it
+circuit.csv         its edges, one per row
+circuit.graphml     it as GraphML, circuit.dot as DOT; figures/circuit.* as drawn
 """
 # Equal results give equal bytes: no clock in the archive.
 STAMP = (1980, 1, 1, 0, 0, 0)
@@ -64,13 +68,22 @@ def _files(result: Result) -> Iterator[tuple[str, str | bytes]]:
     for grid in result.grids.values():
         yield f"csv/{safe(grid.name)}.csv", csv.grid_csv(grid)
     for grid in separate(result.grids):
-        yield f"figures/{safe(grid.name)}.html", html.figure_page(result, grid)
+        yield f"figures/{safe(grid.name)}.html", html.figure_page(picture(result, grid))
+    if circuit.has_circuit(result):
+        yield from _circuit_files(result)
     drawings, words = _drawings(result)
     yield from drawings
     yield "report.html", html.page(result)
     yield "replay.py", script.script(result)
     yield "replay.ipynb", notebook.notebook(result)
-    facts = {"model": result.experiment.model, "id": result.id, "started": result.provenance.started, "figures": words}
+    about = CIRCUIT if circuit.has_circuit(result) else ""
+    facts = {
+        "circuit": about,
+        "model": result.experiment.model,
+        "id": result.id,
+        "started": result.provenance.started,
+        "figures": words,
+    }
     yield "README.txt", README.format(sentence=sentence(result.experiment), **facts)
 
 
@@ -78,11 +91,23 @@ def _drawings(result: Result) -> tuple[list[tuple[str, bytes]], str]:
     """The SVG files, and what the README says of the figures."""
     try:
         shown = separate(result.grids)
-        files = images([picture(result, grid) for grid in shown], "svg")
+        drawn = [picture(result, grid) for grid in shown]
+        graphs = [circuit_picture(result)] if circuit.has_circuit(result) else []
+        files = images([*drawn, *graphs], "svg")
     except WorkbenchError as error:
         return [], f"HTML only: {error.message}"
-    names = [f"figures/{safe(grid.name)}.svg" for grid in shown]
+    names = [f"figures/{safe(grid.name)}.svg" for grid in shown] + ["figures/circuit.svg" for _ in graphs]
     return list(zip(names, files, strict=True)), "SVG, and HTML that any browser shows offline"
+
+
+def _circuit_files(result: Result) -> Iterator[tuple[str, str]]:
+    """The circuit in its own forms."""
+    found = circuit.circuit_of(result)
+    yield "circuit.json", circuit.circuit_json(found)
+    yield "circuit.csv", circuit.edge_list(found)
+    yield "circuit.graphml", circuit.graphml(result)
+    yield "circuit.dot", circuit.dot(result)
+    yield "figures/circuit.html", html.figure_page(circuit_picture(result))
 
 
 def _hdf5(result: Result) -> bytes:

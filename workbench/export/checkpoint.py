@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from analyses.analysis import sentence
 from analyses.bench import Bench
-from analyses.edits import edits_of
+from analyses.circuit import Graph
+from analyses.edits import edits_of, edits_of_circuit
 from analyses.result import Result
 from analyses.vectors import Contrast, vector_at
 from hooks.errors import ModelError, SpecError, StoreError
@@ -30,6 +31,7 @@ from hooks.model import Instrumented
 from hooks.pruned import Removal, make_constant, removal_of, shrunk
 from hooks.run import plain_forward
 from hooks.tokens import TokenBatch
+from workbench.export.circuit import circuit_of, has_circuit
 from workbench.export.json import experiment_json
 from workbench.models.fetch import Step
 from workbench.models.opening import open_resolved
@@ -67,6 +69,11 @@ ZEROED = (
     "Weights are set to zero; tensors keep their shapes, because the config of this architecture cannot say which "
     "parts are missing from which layer. The model is as large and as slow as before."
 )
+OF_NODES = (
+    "The heads and MLPs left are those at an end of an edge of the circuit, all others are zero. All edges among them "
+    "act, not those of the circuit alone, so this is the circuit of these nodes, and its numbers are not those of the "
+    "edge-level circuit."
+)
 
 
 @dataclass(frozen=True)
@@ -88,24 +95,27 @@ def save_checkpoint(
 ) -> SavedModel:
     """Write the result's model without what its edits remove, as safetensors with config and tokenizer.
 
+    Of a circuit: without the heads and MLPs that are at no end of its edges.
     opened: that model, where it is open already. step: told one sentence before each thing that takes time.
     Raises SpecError for edits that weights cannot hold and a folder that is not empty, ModelError for a model whose
     weights cannot be changed or that is not the result's, StoreError for a full disk; nothing is left then.
     """
-    edits, say = edits_of(result.experiment), step or (lambda sentence: None)
+    circuit, say = has_circuit(result), step or (lambda sentence: None)
+    edits = () if circuit else edits_of(result.experiment)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SpecError(f"{folder} is not empty.", "Name a folder that does not exist yet.")
     found = resolve(result.experiment.model, settings, step)
     opened = opened or open_resolved(found, settings)
     if opened.hash != result.provenance.model_hash:
         raise ModelError(f"{found.name} has other weights than the result was computed with.", "Run it again.")
+    edits = edits_of_circuit(circuit_of(result), Graph.of(opened)) if circuit else edits
     bench = Bench(opened, result.experiment)
     removal = removal_of(opened, edits, lambda edit: _mean(bench, edit))
     batch = _compared(bench)
     wanted = opened.run(batch, edits=edits, sources=bench.sources(edits)).logits
     say("changing the weights")
     model, structured = _changed(found, opened, removal, settings)
-    how = _in_words(model, structured)
+    how = _in_words(model, structured) + (f" {OF_NODES}" if circuit else "")
     with _aside(folder) as part:
         _write(model, found, part)
         say("opening the saved model again")

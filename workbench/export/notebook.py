@@ -17,17 +17,21 @@ from workbench.figures.intervals import separate
 
 for grid in separate(result.grids):
     auto.figure(grid, title=grid.name, beside=result.grids).show()"""
+CIRCUIT = """from workbench.figures.graph import graph
+
+graph(result.circuit, title="circuit").show()"""
 
 
 def notebook(result: Result) -> str:
     """The notebook as JSON (format 4)."""
     code = [
-        f"{script.IMPORTS}\n\n\n{script.DECODE}",
+        f"{script.imports(result)}\n\n\n{script.DECODE}",
         script.experiment_code(result),
         script.stored_code(result),
         script.RUN,
-        script.COMPARE,
+        script.compare(result),
         FIGURES,
+        *([] if result.circuit is None else [CIRCUIT]),
     ]
     cells = [new_markdown_cell(HEADING), *(new_code_cell(source) for source in code)]
     for number, cell in enumerate(cells):

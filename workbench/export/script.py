@@ -36,10 +36,29 @@ COMPARE = """for name, (shape, text) in STORED.items():
     assert difference <= TOLERANCE, f"{name}: {difference} exceeds {TOLERANCE}\""""
 
 
+COMPARE_CIRCUIT = """difference = circuit_difference(CIRCUIT, result.circuit)
+print(f"circuit: {len(CIRCUIT['edges'])} edges, largest difference {difference:.3g}")
+assert difference <= TOLERANCE, f"circuit: {difference} exceeds {TOLERANCE}\""""
+
+
 def script(result: Result) -> str:
     """The script; every text of the user stands in it as a Python literal."""
-    blocks = (INTRODUCTION, IMPORTS, DECODE, experiment_code(result), stored_code(result), RUN, COMPARE)
+    blocks = (INTRODUCTION, imports(result), DECODE, experiment_code(result), stored_code(result), RUN, compare(result))
     return "\n\n".join(blocks) + "\n"
+
+
+def imports(result: Result) -> str:
+    """What the script imports; more where the result found a circuit."""
+    return (
+        IMPORTS
+        if result.circuit is None
+        else IMPORTS.replace("import Experiment", "import Experiment, circuit_difference")
+    )
+
+
+def compare(result: Result) -> str:
+    """Code that asserts the stored numbers, and the circuit where one was found."""
+    return COMPARE if result.circuit is None else f"{COMPARE}\n\n{COMPARE_CIRCUIT}"
 
 
 RUN = "result = run(EXPERIMENT)"
@@ -54,7 +73,10 @@ def experiment_code(result: Result) -> str:
 def stored_code(result: Result) -> str:
     """Code that holds the stored numbers."""
     lines = [f"    {name!r}: ({grid.values.shape!r}, {encoded(grid)!r})," for name, grid in result.grids.items()]
-    return "\n".join((f"TOLERANCE = {tolerance(result)!r}", "STORED = {", *lines, "}"))
+    found = (
+        [] if result.circuit is None else [f"CIRCUIT = {pprint.pformat(result.circuit, sort_dicts=False, width=120)}"]
+    )
+    return "\n".join((f"TOLERANCE = {tolerance(result)!r}", "STORED = {", *lines, "}", *found))
 
 
 def encoded(grid: Grid) -> str:

@@ -10,9 +10,11 @@ import plotly.graph_objects as go
 from analyses.grid import Grid
 from workbench.figures import theme as themes
 from workbench.figures import tokens as token_text
+from workbench.figures.evaluation import reliability
 from workbench.figures.heatmap import bar, colours, heatmap, span
 from workbench.figures.intervals import bounds_of
 from workbench.figures.lines import bars, single
+from workbench.figures.patching import estimate_against_exact
 from workbench.figures.table import axis_title
 
 
@@ -30,6 +32,9 @@ def figure(
     tokens: display strings of the prompt, for position axes. limits: a colour or value range shared with other figures.
     beside: the grids of its result, among which the ends of its interval are looked for: error bars, or words in hover.
     """
+    own = _own(grid, beside or {}, title, theme)
+    if own is not None:
+        return own
     bounds = bounds_of(grid, beside or {})
     if not grid.dims:
         return single(grid, title=title, theme=theme, bounds=bounds)
@@ -38,6 +43,16 @@ def figure(
     if len(grid.dims) == 2:
         return heatmap(grid, title=title, tokens=tokens, theme=theme, limits=limits, bounds=bounds)
     return mosaic(grid, title=title, theme=theme, limits=limits)
+
+
+def _own(grid: Grid, beside: Mapping[str, Grid], title: str, theme: themes.ThemeName) -> go.Figure | None:
+    """The picture of a grid that says more beside others of its result; None for all other grids."""
+    estimate = beside.get("estimate")
+    if grid.name == "exact" and estimate is not None and estimate.dims == grid.dims:
+        return estimate_against_exact(estimate, grid, title=title, theme=theme)
+    if grid.name == "reliability_accuracy" and {"reliability_confidence", "reliability_share"} <= set(beside):
+        return reliability(beside, title=title, theme=theme)
+    return None
 
 
 def mosaic(

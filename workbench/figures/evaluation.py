@@ -123,7 +123,9 @@ def reliability(grids: Grids, *, title: str = "", theme: themes.ThemeName = "lig
             hovertext=[_bin_hover(run, *values) for values in zip(x, y, part, strict=True)],
             hovertemplate="%{hovertext}<extra></extra>",
         )
-    figure.update_layout(template=themes.template(theme), title_text=token_text.text(title))
+    figure.update_layout(
+        template=themes.template(theme), title_text=token_text.text(title), legend={"itemsizing": "constant"}
+    )
     figure.update_xaxes(title_text="confidence", range=[0, 1.02])
     figure.update_yaxes(title_text="accuracy", range=[-0.02, 1.02])
     return figure

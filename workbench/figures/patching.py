@@ -49,17 +49,20 @@ def aligned(
     )
 
 
-def patch_cells(grid: Grid, *, strings: Sequence[str] = (), bounds: Bounds | None = None) -> CellMap:
+def patch_cells(
+    grid: Grid, *, strings: Sequence[str] = (), bounds: Bounds | None = None, control: Bounds | None = None
+) -> CellMap:
     """The picture of a map with one to three axes; of three, the first two share the rows ("3.5" is layer 3, head 5).
 
     strings: token texts for a position axis. bounds: the interval of each cell, which joins its text.
+    control: the range inside which cells are marked.
     """
     if len(grid.dims) < LAYERED:
-        return cell_map(grid, strings=strings, bounds=bounds)
+        return cell_map(grid, strings=strings, bounds=bounds, control=control)
     first, second, _ = grid.dims
     pairs = [(one, two) for one in grid.coords[first] for two in grid.coords[second]]
     whole = None if bounds is None else Bounds(_flat(bounds.low, pairs), _flat(bounds.high, pairs))
-    picture = cell_map(_flat(grid, pairs), strings=strings, bounds=whole)
+    picture = cell_map(_flat(grid, pairs), strings=strings, bounds=whole, control=control)
     keys: tuple[Mapping[str, Coord], ...] = tuple({first: one, second: two} for one, two in pairs)
     name = f"{axis_title(first)}.{axis_title(second)}"
     return replace(picture, row_keys=keys, row_name=name)

@@ -43,12 +43,21 @@ def _value(row: Mapping[str, Any]) -> float | None:
     return None if row["value"] is None else float(row["value"])
 
 
+CHANGES = (
+    "effect", "indirect_effect", "total_effect", "difference", "recovered", "control", "estimate", "exact", "direct",
+    "ablation", "repair",
+)  # fmt: skip
+"""How the names of grids begin that hold changes, whatever their unit."""
+
+
 def is_signed(grid: Grid) -> bool:
     """True where numbers are changes about a baseline, so that a plus sign means something."""
     if grid.baseline is None or grid.name.startswith("kl"):
         return False
-    return grid.unit in ("logit", "nat", "activation", "cosine", "correlation") or grid.name.startswith(
-        ("effect", "difference", "recovered", "control", "estimate", "exact")
+    return (
+        grid.unit in ("logit", "nat", "activation", "cosine", "correlation")
+        or grid.name.startswith(CHANGES)
+        or grid.name.endswith(("_change", "_change_low", "_change_high"))
     )
 
 

@@ -13,7 +13,15 @@ from hooks.errors import InputError, WorkbenchError
 from workbench import urls
 from workbench.figures.theme import ThemeName
 from workbench.pages.base import Page
-from workbench.parts import ablation_layout, ablation_request, ablation_saving, ablation_sweep, ablation_watch
+from workbench.parts import (
+    ablation_layout,
+    ablation_request,
+    ablation_saving,
+    ablation_sweep,
+    ablation_watch,
+    metric_field,
+    run_panel,
+)
 from workbench.parts.ablation_picker import picker, position_chips
 from workbench.parts.ablation_scope import CROSS, scope_of
 from workbench.parts.empty import inline_problem
@@ -28,7 +36,8 @@ def layout(workspace: Workspace, state: urls.State) -> Any:
     summary = ablation_watch.summary_of(workspace, state)
     batch = workspace.tokens(state.model, clean_of(workspace, state))
     chosen = ablation_request.selection_or_none(state)
-    return ablation_layout.page(state, _heading(workspace, state, summary["info"]), chosen, summary, batch)
+    heading, wrong = _heading(workspace, state, summary["info"]), metric_field.what_is_wrong(workspace, state)
+    return ablation_layout.page(state, heading, chosen, summary, batch, wrong)
 
 
 def _heading(workspace: Workspace, state: urls.State, info: Mapping[str, Any]) -> Any:
@@ -80,6 +89,7 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         Output("abl-kind-note", "children"),
         Output("abl-within-place", "hidden"),
         Output({"type": "abl-sweep-start", "of": "panel"}, "children"),
+        Output("abl-metric-own", "error"),
         Input("url", "search"),
         prevent_initial_call=True,
     )
@@ -92,7 +102,8 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         note = ablation_layout.mean_note(state)
         drawn = picker(scope.sizes, ablation_request.selection_or_none(state), scope)
         run = ablation_sweep.run_words(state.over, ablation_request.site_of(state))
-        return _heading(workspace, state, info), drawn, chips, note, state.over != "neuron", run
+        wrong = metric_field.what_is_wrong(workspace, state) or None
+        return _heading(workspace, state, info), drawn, chips, note, state.over != "neuron", run, wrong
 
 
 def _change(app: Dash, workspace: Workspace) -> None:
@@ -206,12 +217,16 @@ def _forecast(app: Dash, workspace: Workspace) -> None:
     def foresee(settled: str | None, _: Any, search: str, before: dict[str, str] | None, session: str | None) -> Any:
         if settled is None or settled != search:
             raise PreventUpdate
-        seen = ablation_watch.watch_forecast(workspace, urls.read(search), session or "")
-        if before and before["job"] and before["job"] != seen.job:
+        try:
+            experiment = ablation_watch.experiment_of(workspace, urls.read(search), "sweep")
+            seen = run_panel.foresee(workspace, experiment, session or "")
+        except WorkbenchError:  # the sweep's own panel says what is wrong
+            seen = run_panel.Foreseen("")
+        if before and before["job"] not in ("", seen.job):
             ablation_watch.leave(workspace, before["job"], session or "")
-        if before and seen.key == before["key"]:
+        if before and seen.words == before["words"] and seen.job == before["job"]:
             raise PreventUpdate
-        return seen.content, {"key": seen.key, "job": seen.job}
+        return seen.words, {"words": seen.words, "job": seen.job}
 
 
 def _save(app: Dash, workspace: Workspace) -> None:

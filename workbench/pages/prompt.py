@@ -29,6 +29,13 @@ def layout(workspace: Workspace, state: State) -> Any:
     edit = html.Button(
         [icon("edit", size=16), "Edit prompt"], className="wb-button", type="button", **{"data-wb-action": "prompt"}
     )
+    position = html.Button(
+        [icon("ablate", size=16), "Edit at token"],
+        className="wb-button",
+        type="button",
+        title="Zero the residual stream at the chosen token (a); layer and kind can be changed in the tray",
+        **{"data-prompt-edit": ""},
+    )
     return [
         dcc.Store(id="prompt-wanted", data=True),
         dcc.Store(id="prompt-job"),
@@ -39,7 +46,7 @@ def layout(workspace: Workspace, state: State) -> Any:
         dcc.Store(id="gen-shown"),
         dcc.Store(id="gen-sink"),
         dcc.Store(id="prompt-edited-shown"),
-        page_head("Prompt", "The tokens exactly as the model gets them, and what it expects after each.", edit),
+        page_head("Prompt", "The tokens exactly as the model gets them, and what it expects after each.", [position, edit]),
         _tokens(batch, state),
         generation_views.continuation(state),
         panel(

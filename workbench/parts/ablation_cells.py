@@ -39,7 +39,7 @@ def cells(
     where the target is whole edits. say: what a click does. targets: in place of the template, the target of each cell,
     "" for none. grey: take the colour from cells inside the control's range.
     """
-    spec = {
+    spec: dict[str, Any] = {
         "rows": picture.rows,
         "cols": picture.cols,
         "rowName": picture.row_name,

@@ -28,13 +28,18 @@ MEANS_NOTE = "Mean: over the prompts, at each position apart."
 MEAN_NOTE = "Mean: over the positions of this prompt, since one prompt has no other mean."
 
 
-def page(state: State, heading: Any, chosen: Selection, summary: Mapping[str, Any], batch: TokenBatch) -> list[Any]:
-    """The whole page. heading: the experiment in words. summary: of the model. batch: what it is given."""
+def page(
+    state: State, heading: Any, chosen: Selection, summary: Mapping[str, Any], batch: TokenBatch, wrong: str = ""
+) -> list[Any]:
+    """The whole page. heading: the experiment in words. summary: of the model. batch: what it is given.
+
+    wrong: what is wrong with the metric's expression.
+    """
     kind, info = Kind.of(summary), summary["info"]
     return [
         *(dcc.Store(id=name) for name in STORES),
         page_head("Ablate", html.Span(heading, id="abl-sentence"), picker_button(state)),
-        controls(state, kind),
+        controls(state, kind, wrong),
         html.Div(
             [parts_panel(state, chosen, summary, batch), html.Div(id="abl-result", className="abl-result")],
             className="abl-work",
@@ -43,7 +48,7 @@ def page(state: State, heading: Any, chosen: Selection, summary: Mapping[str, An
     ]
 
 
-def controls(state: State, model: Kind) -> Any:
+def controls(state: State, model: Kind, wrong: str = "") -> Any:
     """How parts are replaced and what is measured."""
     kind = html.Div(
         [
@@ -53,7 +58,7 @@ def controls(state: State, model: Kind) -> Any:
             ),
         ]
     )
-    metric = metric_field(state.metric, metrics_of(model), "abl-metric")
+    metric = metric_field(state.metric, metrics_of(model), "abl-metric", wrong)
     note = html.P(mean_note(state), id="abl-kind-note", className="wb-muted")
     return html.Div([kind, metric, note], className="abl-controls")
 

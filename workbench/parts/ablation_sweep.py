@@ -122,13 +122,13 @@ def status(
     *,
     ahead: str = "",
     cancel: str = "abl-sweep-cancel",
-    start: str = "abl-sweep-start",
+    start: str = "",
     notes: Sequence[str] = (),
 ) -> Any:
     """How it stands with a sweep, in words, with the one button that belongs there.
 
-    ahead: what is said before it starts. cancel: the id of the button that stops it; start: the type of those that
-    start it. notes: of a finished sweep.
+    ahead: what is said before it starts. cancel: the id of the button that stops it. start: the type of the buttons that
+    start it, where one stands here. notes: of a finished sweep.
     """
     count = f"{whole(measured)} of {whole(total)} measured"
     if job is not None and job.active:
@@ -137,12 +137,12 @@ def status(
         error = job.error or {"message": "the sweep ended without a result.", "hint": ""}
         words = [html.Strong(sentence(error["message"])), " ", html.Span(error.get("hint", ""), className="wb-muted")]
         words = html.P(words, className="wb-inline-problem", role="alert")
-        return html.Div([words, _start_again("Run again", start)], className="abl-status abl-status-stopped")
+        return html.Div([words, *_start_again("Run again", start)], className="abl-status abl-status-stopped")
     if job is not None and job.state == "cancelled":
         kept = f"Cancelled: {count}. What was measured stays here."
         text = html.P(kept if measured else "Cancelled before the first result.")
         button = _start_again("Resume" if measured else "Run again", start)
-        return html.Div([text, button], className="abl-status abl-status-stopped")
+        return html.Div([text, *button], className="abl-status abl-status-stopped")
     if measured == total:
         more = "".join(f" {sentence(note)}." for note in notes)
         return html.Div(html.P(f"{count}.{more}", className="wb-muted"), className="abl-status")
@@ -150,8 +150,8 @@ def status(
     return html.Div(html.P(ahead, className="wb-muted"), className="abl-status")
 
 
-def _start_again(words: str, start: str) -> Any:
-    return dmc.Button(words, id={"type": start, "of": "again"}, variant="default")
+def _start_again(words: str, start: str) -> list[Any]:
+    return [dmc.Button(words, id={"type": start, "of": "again"}, variant="default")] if start else []
 
 
 def _running(job: Job, count: str, session: str, cancel: str) -> Any:

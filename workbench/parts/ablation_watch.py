@@ -22,7 +22,7 @@ from workbench.parts.ablation_saving import save_row
 from workbench.parts.empty import empty, problem, waiting
 from workbench.parts.given import clean_of, inputs_for
 from workbench.parts.kinds import Kind
-from workbench.requests import ExperimentRequest, ForecastRequest
+from workbench.requests import ExperimentRequest
 from workbench.urls import State
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def watch_sweep(workspace: Workspace, state: State, session: str) -> Seen:
     total = measured if result is not None else total
     live = None if result is not None else job
     notes = [note for note in result.provenance.warnings if "before it was stopped" in note] if result else []
-    status = ablation_sweep.status(live, measured, total, session, notes=notes)
+    status = ablation_sweep.status(live, measured, total, session, start="abl-sweep-start", notes=notes)
     strings = batch.strings[0] if len(batch) == 1 else ()
     beside = None if result is None else result.grids
     content = ablation_sweep.sweep(grid, state, status, strings, group_of(info), beside)
@@ -168,21 +168,3 @@ def watch_sweep(workspace: Workspace, state: State, session: str) -> Seen:
     facts = (live.state, live.done, live.message, live.seconds_left) if live is not None else ()
     key = f"{experiment.id} {result is not None} {measured} {facts} {state.hide_inside}"
     return Seen(key, content, experiment.id)
-
-
-def watch_forecast(workspace: Workspace, state: State, session: str) -> Seen:
-    """What the sweep of a state will cost, asked for where that is not known; nothing once it runs or has run."""
-    try:
-        experiment = experiment_of(workspace, state, "sweep")
-        job = workspace.job(experiment.id)
-        if workspace.result(experiment.id) is not None or (job is not None and job.active):
-            return Seen(f"{experiment.id} asked", None)
-        known = workspace.forecast(experiment)
-        if known is not None:
-            return Seen(f"{experiment.id} known", html.Span(known.in_words(), title=known.packing))
-        request = ForecastRequest(experiment=experiment)
-        job = workspace.job(request.id) or workspace.submit(request, session=session)
-    except WorkbenchError:  # the sweep's own panel says what is wrong
-        return Seen("refused", None)
-    # A forecast that failed says nothing: the sweep itself will say why, if it fails too.
-    return Seen(f"{job.id} {job.state}", "estimating…" if job.active else None, job.id)

@@ -82,7 +82,9 @@ def _mosaic(workspace: Workspace, state: State, stored_before: bool) -> tuple[di
     layers = len(sizes.attends)
     source = f" and {whole(keys.lengths[0])} source tokens" if keys is not queries else ""
     among = f"{layers} layer{'s' if layers != 1 else ''}"
-    count = f"{whole(layers * sizes.heads)} heads in {among} on {whole(tokens)} tokens{source}"
+    count = (
+        f"{whole(layers * sizes.heads)} heads in {among} on {whole(tokens)} token{'s' if tokens != 1 else ''}{source}"
+    )
     return facts, where_from(count, stored_before or (job is not None and job.from_cache))
 
 

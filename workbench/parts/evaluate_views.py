@@ -27,7 +27,7 @@ SCORES = {
 }
 DRAWN = {"multiple_choice": ("accuracy", "acc_norm"), "minimal_pairs": ("accuracy",)}
 OF_ITEM = {"multiple_choice": "prob_right", "minimal_pairs": "logprob_diff", "perplexity": "loss"}
-MOST_GROUPS, GROUP_PIXELS, MOST_ITEMS, TEXT = 60, 34, 2000, 240
+MOST_GROUPS, GROUP_PIXELS, FEW_ITEMS, MOST_ITEMS, TEXT = 60, 34, 11, 2000, 240
 TURNS = {"lost": "bad", "gained": "ok", "": "idle"}
 
 
@@ -110,32 +110,33 @@ def changed(grids: Mapping[str, Grid], items: ItemSet) -> Any:
         [
             html.H3("Items"),
             html.P(about + more, className="wb-muted", id="eva-items-about"),
-            table.table("eva-items", columns, rows[:MOST_ITEMS], height=420),
+            table.table("eva-items", columns, rows[:MOST_ITEMS], height=420 if len(rows) > FEW_ITEMS else None),
         ]
     )
 
 
 def _texts(clean: PromptSet) -> Sequence[str]:
-    """The end of each prompt, where what is asked stands."""
-    texts = [" ".join(str(prompt).split()) for prompt in clean.prompts]
-    return [text if len(text) <= TEXT else f"…{text[-TEXT:]}" for text in texts]
+    """Each prompt in one line, without the paragraph that all questions of a subject begin with."""
+    texts = [" ".join(str(prompt).partition("\n\n")[2].split() or str(prompt).split()) for prompt in clean.prompts]
+    return [text if len(text) <= TEXT else f"{text[: TEXT - 1]}…" for text in texts]
 
 
 def _columns(held: Grid, name: str, grouped: bool) -> list[dict[str, Any]]:
     unit = UNIT_WORDS[held.unit]
     title = sentence(figures.NAMES.get(name, name))
     title = title if unit in title.lower() else f"{title} ({unit})"
-    runs: list[dict[str, Any]] = [table.number("before", title, width=150)]
+    runs: list[dict[str, Any]] = [table.number("before", title, width=150, minWidth=120)]
     if len(held.coords["run"]) > 1:
         runs = [
-            table.number("before", f"{title}, before", width=150),
-            table.number("after", "After", width=110),
-            table.number("change", "Change", width=110),
-            table.status("turned", "Hit", TURNS, width=100),
+            table.number("before", f"{title}, before", width=150, minWidth=120),
+            table.number("after", "After", width=110, minWidth=80),
+            table.number("change", "Change", width=110, minWidth=80),
+            table.status("turned", "Hit", TURNS, width=100, minWidth=80),
         ]
-    group = [{"field": "template", "headerName": "Group", "width": 160}] if grouped else []
+    group = {"field": "template", "headerName": "Group", "width": 160, "minWidth": 120, "tooltipField": "template"}
     text = {"field": "text", "headerName": "Item", "flex": 1, "minWidth": 240, "tooltipField": "text"}
-    return [{"field": "number", "headerName": "#", "width": 70, "type": "rightAligned"}, text, *group, *runs]
+    at = {"field": "number", "headerName": "#", "width": 64, "minWidth": 56, "type": "rightAligned"}
+    return [at, text, *([group] if grouped else []), *runs]
 
 
 def _plain(at: int, texts: Sequence[str], templates: Sequence[str], value: float) -> dict[str, Any]:

@@ -38,10 +38,11 @@ def asked(metric: str) -> str | dict[str, str]:
     """A state's metric as experiments take it. Raises SpecError for an expression that cannot be read."""
     if not is_own(metric):
         return metric
+    parse(metric)
     try:
         Expression(expression=metric)
     except ValidationError as error:
-        raise SpecError(describe(error), f"Write, for example, {EXAMPLE}.") from error
+        raise SpecError(describe(error), f"Measure one sort of quantity, such as {EXAMPLE}.") from error
     return {"expression": metric}
 
 
@@ -77,9 +78,10 @@ def what_is_wrong(workspace: Workspace, state: State) -> str:
     return ""
 
 
-def metric_field(metric: str, known: dict[str, str], id: str) -> Any:
-    """The list of metrics with *Custom expression…*, and the field of an expression. id: of the list; the field's is
-    `id`-own, and its place's `id`-own-place.
+def metric_field(metric: str, known: dict[str, str], id: str, wrong: str = "") -> Any:
+    """The list of metrics with *Custom expression…*, and the field of an expression.
+
+    id: of the list; the field's is `id`-own, and its place's `id`-own-place. wrong: as `what_is_wrong` says.
     """
     own = is_own(metric)
     choice = dmc.Select(
@@ -89,6 +91,7 @@ def metric_field(metric: str, known: dict[str, str], id: str) -> Any:
     )  # fmt: skip
     field = dmc.TextInput(
         id=f"{id}-own", label="Expression", value=metric if own else "", placeholder=EXAMPLE, debounce=600, w=400,
+        error=wrong or None, inputWrapperOrder=["label", "input", "error", "description"],
         description="logit, logprob, prob or rank of a token, answer or foil; + − * / ( ) max min mean sum",
     )  # fmt: skip
     return html.Div([choice, html.Div(field, id=f"{id}-own-place", hidden=not own)], className="abl-metric")

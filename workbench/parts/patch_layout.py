@@ -11,6 +11,7 @@ from dash import dcc, html
 from workbench.parts import run_panel
 from workbench.parts.ablation_scope import Scope
 from workbench.parts.kinds import Kind
+from workbench.parts.metric_field import EXAMPLE, OWN, is_own
 from workbench.parts.panel import page_head, panel
 from workbench.parts.patch_methods import (
     Method,
@@ -56,7 +57,15 @@ def page(state: State, heading: Any, pair: Any, summary: Mapping[str, Any]) -> l
 def controls_key(state: State, summary: Mapping[str, Any]) -> str:
     """What decides which controls there are and what they offer; while it stays, they keep what was typed."""
     site = site_of(state, summary)
-    parts = (state.model, state.method, site, over_of(state, site) if site else "", state.direction, bool(state.task))
+    parts = (
+        state.model,
+        state.method,
+        site,
+        over_of(state, site) if site else "",
+        state.direction,
+        bool(state.task),
+        is_own(state.metric),
+    )
     return " ".join(map(str, parts))
 
 
@@ -65,9 +74,9 @@ def controls(state: State, summary: Mapping[str, Any]) -> list[Any]:
     method, kind = method_of(state), Kind.of(summary)
     direct = method.name == "direct_logit_attribution"
     fields = [
-        _select("method", "Method", methods_of(summary), method.name, w=280),
+        _select("method", "Method", methods_of(summary), method.name, w=250),
         *_own(method, state, summary),
-        *([] if direct else [_select("metric", "Measure", metrics_for(state, kind), metric_of(state, kind), w=240)]),
+        *([] if direct else _metric(state, kind)),
     ]
     about = method.about
     if method.restricted:
@@ -75,11 +84,20 @@ def controls(state: State, summary: Mapping[str, Any]) -> list[Any]:
     return [html.Div(fields, className="pat-fields"), html.P(about, className="wb-muted")]
 
 
+def _metric(state: State, kind: Kind) -> list[Any]:
+    """The list of metrics, and the field of an expression where one is measured."""
+    chosen = metric_of(state, kind)
+    own = is_own(chosen)
+    known = {**metrics_for(state, kind), OWN: "Custom expression…"}
+    field = _text("own", "Expression", chosen, EXAMPLE, w=360)
+    return [_select("metric", "Measure", known, OWN if own else chosen, w=220), *([field] if own else [])]
+
+
 def _own(method: Method, state: State, summary: Mapping[str, Any]) -> list[Any]:
     """The controls of one method."""
     sites, info = sites_of(method, summary), summary["info"]
     site = site_of(state, summary)
-    chosen = [_select("at", "Site", sites, site, w=280)] if len(sites) > 1 else []
+    chosen = [_select("at", "Site", sites, site, w=260)] if len(sites) > 1 else []
     if method.restricted:
         over = over_of(state, site)
         star = {"0": "AtP", "1": "AtP*"}
@@ -87,7 +105,7 @@ def _own(method: Method, state: State, summary: Mapping[str, Any]) -> list[Any]:
             *([_switch("star", "Estimate", star, str(int(state.star)))] if method.grid == "estimate" else []),
             _switch("direction", "Direction", DIRECTIONS, state.direction),
             *chosen,
-            _select("axes", "Map over", axes_of(site), over, w=260),
+            _select("axes", "Map over", axes_of(site), over, w=220),
             *([_count("within", "Layer", state.within or 0, 0, int(info["n_layers"]) - 1)] if over == "unit" else []),
         ]
     if method.name == "causal_tracing":
@@ -165,9 +183,9 @@ def _switch(name: str, label: str, data: Mapping[str, str], value: str) -> Any:
     return html.Div([html.Span(label, className="pat-label"), control], role="group", **{"aria-label": label})
 
 
-def _text(name: str, label: str, value: str, placeholder: str) -> Any:
+def _text(name: str, label: str, value: str, placeholder: str, w: int = 200) -> Any:
     return dmc.TextInput(
-        id={"type": "pat-set", "name": name}, label=label, value=value, placeholder=placeholder, debounce=600, w=200
+        id={"type": "pat-set", "name": name}, label=label, value=value, placeholder=placeholder, debounce=600, w=w
     )
 
 
@@ -186,7 +204,7 @@ def _tags(name: str, label: str, data: list[str], value: str, words: str) -> Any
         value=[text for text in value.split(";") if text],
         limit=24,
         splitChars=[";"],
-        placeholder=words,
+        placeholder="" if value else words,
         clearable=True,
         w=360,
     )

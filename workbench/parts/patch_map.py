@@ -18,13 +18,17 @@ from workbench.figures.patching import estimate_against_exact, patch_cells
 from workbench.figures.table import is_signed
 from workbench.figures.theme import ThemeName
 from workbench.parts.ablation_cells import cells, list_item
+from workbench.parts.empty import sentence
 from workbench.parts.graph import graph
 from workbench.parts.patch_request import Asked, edits_at, side_of
+from workbench.parts.results_detail import DRAWN_CELLS
+from workbench.urls import State
 
 SHOWN_CELLS = 10
 MOST_CELLS = 8000
 """Above this many cells a map is drawn as one picture, which cannot be clicked."""
 POSITIONS = ("pos", "q_pos", "k_pos")
+USUAL = "usual"
 TILES = {
     "metric_clean": "Clean run",
     "metric_corrupt": "Corrupt run",
@@ -65,23 +69,49 @@ def maps_of(result: Result, main: str) -> dict[str, str]:
     return {name: GRIDS.get(name, name.replace("_", " ")) for name in names}
 
 
-def drawn(grid: Grid, asked: Asked, n_layers: int, *, grids: Mapping[str, Grid], theme: ThemeName = "light") -> Any:
-    """The map of a grid and its strongest cells. grids: of its result, among which its interval is."""
-    strings, bounds = strings_of(grid, asked), bounds_of(grid, grids)
-    about = MEANING.get(grid.name, "")
-    control = range_of("control", grids) if grid.name == asked.method.grid else None
-    if control:
-        about = f"{about} 95 % of the cells lie within {control.text()}.".strip()
-    listed = strongest_list(grid, asked, n_layers, strings, bounds)
-    if grid.values.size > MOST_CELLS:
-        figure = auto.figure(grid, title="", tokens=strings or None, theme=theme, beside=grids)
-        picture: Any = graph("pat-picture", figure, height=520)
+def drawn(
+    grid: Grid, asked: Asked, n_layers: int, *, grids: Mapping[str, Grid] | None = None, theme: ThemeName = "light"
+) -> Any:
+    """The map of a grid and its strongest cells. grids: of its result, without which it is still filling."""
+    beside = grids or {}
+    strings, bounds = strings_of(grid, asked), bounds_of(grid, beside)
+    control = range_of("control", beside) if grid.name == asked.method.grid else None
+    listed = strongest_list(grid, asked, n_layers, strings)
+    size = grid.values.size
+    if size > DRAWN_CELLS or (size > MOST_CELLS and grids is None):
+        later = "when all are measured" if grids is None else "by a program: the export has them"
+        picture: Any = html.P(f"{whole(size)} cells can be drawn {later}.", className="wb-muted")
+    elif size > MOST_CELLS:
+        figure = auto.figure(grid, title="", tokens=strings or None, theme=theme, beside=beside)
+        picture = graph("pat-picture", figure, height=520)
     else:
-        picture = _cells(grid, asked, n_layers, strings, bounds)
+        shown = patch_cells(grid, strings=strings, bounds=bounds, control=control)
+        picture = _cells(grid.name, shown, asked, n_layers, strings)
+    words = " ".join(filter(None, (MEANING.get(grid.name, ""), _range_words(control), _many_words(bounds))))
     return html.Div(
-        [html.P(about, className="wb-muted"), html.Div([picture, listed], className="abl-map-and-list")],
+        [
+            html.P(words, className="wb-muted"),
+            *([_grey(asked.state)] if control else []),
+            html.Div([picture, listed], className="abl-map-and-list"),
+        ],
         className="pat-map",
     )
+
+
+def _range_words(control: Bounds | None) -> str:
+    return f"The middle 95 % of the cells run from {control.text()}." if control else ""
+
+
+def _many_words(bounds: Bounds | None) -> str:
+    """What the many intervals of a map are worth together, as its grids say it."""
+    said = [part for part in bounds.low.about.split("; ") if "without correction" in part] if bounds else []
+    return f"{sentence(said[0])}." if said else ""
+
+
+def _grey(state: State) -> Any:
+    """The switch that takes the colour from what any part of the map does."""
+    name = {"type": "pat-set", "name": "hide_inside"}
+    return dmc.Switch(id=name, label="Grey the cells inside that range", checked=state.hide_inside, size="sm")
 
 
 def strings_of(grid: Grid, asked: Asked) -> Sequence[str]:
@@ -90,8 +120,7 @@ def strings_of(grid: Grid, asked: Asked) -> Sequence[str]:
     return side_of(asked, axis).strings[0] if axis and len(asked.batch) == 1 else ()
 
 
-def _cells(grid: Grid, asked: Asked, n_layers: int, strings: Sequence[str], bounds: Bounds | None) -> Any:
-    picture = patch_cells(grid, strings=strings, bounds=bounds)
+def _cells(name: str, picture: CellMap, asked: Asked, n_layers: int, strings: Sequence[str]) -> Any:
     targets = [
         [";".join(edits_at(asked, picture.at(row, col), n_layers)) for col in range(len(picture.levels[row]))]
         for row in range(len(picture.rows))
@@ -100,11 +129,12 @@ def _cells(grid: Grid, asked: Asked, n_layers: int, strings: Sequence[str], boun
     return cells(
         "pat-map",
         picture,
-        label=f"{GRIDS.get(grid.name, grid.name)} of each cell of the map",
+        label=f"{GRIDS.get(name, name)} of each cell of the map",
         name=_names(picture, strings),
         action="toggle" if clicks else "none",
         targets=targets if clicks else (),
         say="Click a cell to add the edit that it stands for to the tray." if clicks else "",
+        grey=asked.state.hide_inside,
     )
 
 
@@ -137,9 +167,7 @@ def name_of(at: Mapping[str, Coord], strings: Sequence[str]) -> str:
     return ", ".join(words)
 
 
-def strongest_list(
-    grid: Grid, asked: Asked, n_layers: int, strings: Sequence[str], bounds: Bounds | None = None
-) -> Any:
+def strongest_list(grid: Grid, asked: Asked, n_layers: int, strings: Sequence[str]) -> Any:
     """The ten cells farthest from the baseline, as a list: what the map says, for every reader."""
     reach, signed = reach_of(grid) or 1.0, is_signed(grid)
     items = []
@@ -188,7 +216,7 @@ def _agreement(result: Result) -> list[Any]:
         html.Div([f"{_measure(str(name))} ", html.Span(number(None if v is None else float(v)), className="wb-mono")])
         for name, v in zip(grid.coords[grid.dims[0]], known, strict=True)
     ]
-    note = html.P(f"over {whole(count)} cells patched for real", className="wb-muted")
+    note = html.Div(f"over {whole(count)} cells patched for real", className="wb-muted")
     title = html.H4("Agreement of the estimate with patching", title=grid.about)
     return [html.Div([title, *words, note], className="abl-tile pat-tile", id="pat-agreement")]
 
@@ -208,12 +236,13 @@ def agreement_figure(result: Result, theme: ThemeName) -> Any:
     )
 
 
-def switch(maps: Mapping[str, str], shown: str) -> Any:
-    """Which map of the result is shown; nothing where there is one."""
+def switch(maps: Mapping[str, str], shown: str, usual: str) -> Any:
+    """Which map of the result is shown; nothing where there is one. usual: the one that the address need not name."""
+    values = {name: USUAL if name == usual else name for name in maps}
     control = dmc.SegmentedControl(
         id={"type": "pat-set", "name": "shown"},
-        value=shown,
-        data=[{"value": name, "label": words} for name, words in maps.items()],
+        value=values[shown],
+        data=[{"value": values[name], "label": words} for name, words in maps.items()],
         size="xs",
     )
     return html.Div(control, hidden=len(maps) < 2, className="pat-switch-maps")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from analyses.metrics import METRICS as MEASURES
 from analyses.patch_map import POSITIONS, PatchSite
 from analyses.phrases import site_in_words
 from hooks.sites import Site
@@ -14,6 +13,7 @@ from workbench.parts.ablation_request import metrics_of
 from workbench.parts.ablation_scope import Scope
 from workbench.parts.empty import sentence
 from workbench.parts.kinds import Kind
+from workbench.parts.metric_field import is_own
 from workbench.urls import State
 
 
@@ -146,11 +146,8 @@ def metrics_for(state: State, kind: Kind) -> dict[str, str]:
 
 
 def metric_of(state: State, kind: Kind) -> str:
-    """The metric of a state, or the first that the method has on this kind of model."""
+    """The metric of a state, also one of the reader's own, or the first that the method has on this kind of model."""
+    if is_own(state.metric):
+        return state.metric
     offered = metrics_for(state, kind)
     return state.metric if state.metric in offered else next(iter(offered), state.metric)
-
-
-def unit_of(metric: str) -> str:
-    """The unit of a metric."""
-    return MEASURES[metric].unit

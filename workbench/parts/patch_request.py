@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from hooks.reference import ModelRef
 from hooks.sites import Part, Site
 from hooks.tokens import TokenBatch
 from workbench.edit_text import item
+from workbench.parts import metric_field
 from workbench.parts.ablation_request import check_metric
 from workbench.parts.given import inputs_of, is_many
 from workbench.parts.kinds import Kind
@@ -57,7 +58,7 @@ def asked(workspace: Workspace, state: State, summary: Mapping[str, Any]) -> Ask
     kept = _kept(workspace, state, method, inputs, batch)
     params = {**PARAMS[method.name](state, site, batch), "per_prompt": is_many(state)}
     if method.name != "direct_logit_attribution":
-        params["metric"] = metric
+        params["metric"] = metric_field.asked(metric)
     whole = Experiment(model=ModelRef.model_validate(state.model), inputs=kept, analysis=method.name, params=params)
     over = _beside(over_of(state, site)) if method.restricted else ()
     return Asked(state, method, normalised(whole), site, over, batch, metric)
@@ -220,7 +221,7 @@ def _edits(asked: Asked, at: Mapping[str, Coord], n_layers: int) -> tuple[str, .
         return (f"patch:{Part(Site(site, layer), head=_whole(head))}",)
     if asked.method.name == "attention_knockout":
         return _cut(asked, layer, at.get("k_pos", at.get("position")), n_layers)
-    fields = {axis: at[axis] for axis in ("pos", "q_pos", "k_pos", "unit", "expert") if axis in at}
+    fields: dict[str, Any] = {axis: at[axis] for axis in ("pos", "q_pos", "k_pos", "unit", "expert") if axis in at}
     if "position" in at:
         fields["pos"] = at["position"]
     return (f"patch:{Part(Site(asked.site, layer), head=_whole(head), **fields)}",)
@@ -228,7 +229,7 @@ def _edits(asked: Asked, at: Mapping[str, Coord], n_layers: int) -> tuple[str, .
 
 def _cut(asked: Asked, layer: int, key: Coord | None, n_layers: int) -> tuple[str, ...]:
     window = asked.params["window"] or usual_window(n_layers)
-    keys = asked.params["keys"] if key is None else (key,)
+    keys: Sequence[Any] = asked.params["keys"] if key is None else (key,)
     return tuple(
         item({"kind": "mask_edge", "at": str(Part(Site(asked.site, near), q_pos=query, k_pos=one))})
         for near in window_of(layer, window, n_layers)

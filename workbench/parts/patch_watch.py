@@ -10,7 +10,6 @@ from dash import html
 from analyses.analysis import sentence
 from analyses.experiment import Experiment
 from analyses.grid import Grid
-from analyses.metrics import METRICS as MEASURES
 from analyses.result import Result
 from hooks.errors import WorkbenchError
 from workbench.figures.ablation import blank
@@ -21,6 +20,7 @@ from workbench.parts.ablation_saving import save_row
 from workbench.parts.ablation_sweep import status
 from workbench.parts.ablation_watch import prompt_button, summary_of
 from workbench.parts.empty import problem
+from workbench.parts.metric_field import unit_of
 from workbench.parts.patch_request import Asked, asked, coords_of
 from workbench.parts.run_panel import Seen, button_of, cancel_id, facts_of
 from workbench.urls import State
@@ -60,7 +60,7 @@ def watch(workspace: Workspace, state: State, session: str, theme: ThemeName = "
         return Seen(f"refused {error}", problem(error, prompt_button(error), id="pat-problem"), busy=True)
     if result is not None:
         content = done(result, want, int(info["n_layers"]), theme)
-        return Seen(f"{result.id} {state.shown} {theme}", content, "Done", busy=True)
+        return Seen(f"{result.id} {state.shown} {state.hide_inside} {theme}", content, "Done", busy=True)
     content, measured = filling(want, info, job, partial, session)
     run, busy = button_of(job)
     return Seen(f"{want.experiment.id} {measured} {facts_of(job)}", content, run, busy)
@@ -71,11 +71,7 @@ def filling(
 ) -> tuple[list[Any], int]:
     """The map before its result is there, and how many cells are measured."""
     coords, name = coords_of(want, info), want.method.grid
-    empty = (
-        blank(name, coords, "fraction" if want.method.name in SHARES else MEASURES[want.metric].unit)
-        if coords
-        else None
-    )
+    empty = blank(name, coords, "fraction" if want.method.name in SHARES else unit_of(want.metric)) if coords else None
     # Before its own map comes, a method may tell of progress with none.
     grid = partial if partial is not None and partial.name == name else empty
     total = grid.values.size if grid is not None else 1
@@ -83,7 +79,7 @@ def filling(
     told = status(job, measured, total, session, ahead=AHEAD.format(want.method.about), cancel=cancel_id(PREFIX))
     if grid is None:
         return [told], measured
-    return [told, patch_map.drawn(grid, want, int(info["n_layers"]), grids={})], measured
+    return [told, patch_map.drawn(grid, want, int(info["n_layers"]))], measured
 
 
 def done(result: Result, want: Asked, layers: int, theme: ThemeName) -> list[Any]:
@@ -99,7 +95,7 @@ def done(result: Result, want: Asked, layers: int, theme: ThemeName) -> list[Any
     return [
         patch_map.tiles(result, metric),
         *words,
-        patch_map.switch(maps, shown),
+        patch_map.switch(maps, shown, usual),
         patch_map.drawn(result.grids[shown], want, layers, grids=result.grids, theme=theme),
         *([scatter] if scatter is not None else []),
         save_row(PREFIX, result.id, shown),

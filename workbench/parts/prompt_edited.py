@@ -69,7 +69,7 @@ def _compared(workspace: Workspace, state: urls.State, clean: Any, edited: Any) 
     rows = token_rows(workspace, state, before[position], after[position])
     chips = strip(chips_of(batch), id="prompt-edited-chips", surprisal=surprise[1], selected=position, bars=True)
     words = html.P(about, className="wb-muted", id="prompt-edited-mean")
-    return _panel(chips, words, side_by_side(rows, {}, after="Edited"), title=heading(batch, state))
+    return _panel(chips, words, side_by_side(rows, {}, after="Edited"), title=html.Span(heading(batch, state)))
 
 
 def token_rows(workspace: Workspace, state: urls.State, before: np.ndarray, after: np.ndarray) -> list[TokenRow]:

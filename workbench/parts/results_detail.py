@@ -36,6 +36,13 @@ TITLES = {
     "prob_ablated": "Next token, ablated",
     "prob_clean": "Next token, clean",
     "pattern_shift": "Attention that moved",
+    "metric_corrupt": "Metric, corrupt run",
+    "metric_run": "Metric of each patched run",
+    "estimate": "Estimate of patching",
+    "estimate_effect": "Estimate of patching, in units of the metric",
+    "exact": "Estimate against what was patched for real",
+    "agreement": "Agreement of the estimate with patching",
+    "reliability_accuracy": "Reliability",
 }
 
 
@@ -148,8 +155,9 @@ def height_of(grid: Grid) -> int:
 
 
 def tokens_of(result: Result) -> Sequence[str] | None:
-    """The display strings of the only prompt; None where there are several, or none."""
-    prompts = [prompt for prompts in result.provenance.strings.values() for prompt in prompts]
+    """The display strings of the only prompt, or of the only clean one; None where there are several, or none."""
+    strings = result.provenance.strings
+    prompts = strings.get("clean") or [prompt for prompts in strings.values() for prompt in prompts]
     return prompts[0] if len(prompts) == 1 else None
 
 

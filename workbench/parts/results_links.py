@@ -7,6 +7,7 @@ from typing import Any
 from analyses.experiment import Experiment
 from hooks.prompts import PromptSet
 from workbench import urls
+from workbench.parts.patch_methods import METHODS
 from workbench.urls import State
 
 PAGES = {
@@ -14,6 +15,7 @@ PAGES = {
     "attention_patterns": ("/attention", "Open on Attention"),
     "head_scores": ("/attention", "Open on Attention"),
     "next_token": ("/prompt", "Open on Prompt"),
+    **dict.fromkeys(METHODS, ("/patching", "Open on Patch")),
 }
 
 
@@ -29,6 +31,8 @@ def page_link(experiment: Experiment) -> tuple[str, str] | None:
         return None
     path, words = PAGES[experiment.analysis]
     fields = _prompt_fields(inputs) if inputs is not None else {}
+    if experiment.analysis in METHODS and not _on_patch(experiment):
+        return None
     known = {"model": str(experiment.model), **(fields or {}), **_param_fields(experiment)}
     return path + urls.write(State.model_validate(known)), words
 
@@ -44,6 +48,8 @@ def _prompt_fields(inputs: PromptSet) -> dict[str, Any] | None:
 
 def _param_fields(experiment: Experiment) -> dict[str, Any]:
     params = experiment.params
+    if experiment.analysis in METHODS:
+        return _patch_fields(experiment)
     if experiment.analysis == "ablation":
         kind = params["kind"] if params["kind"] in ("zero", "mean") else "zero"
         fields = {"kind": kind, "metric": params["metric"]}
@@ -57,6 +63,34 @@ def _param_fields(experiment: Experiment) -> dict[str, Any]:
         return {"temperature": params["temperature"], "top_k": params["top_k"], "position": chosen}
     layers, heads = params.get("layers"), params.get("heads")
     return {"layer": layers[0], "head": heads[0]} if layers and heads else {}
+
+
+def _on_patch(experiment: Experiment) -> bool:
+    """Whether the Patch page can show a result whole: nothing that it has no control for is asked."""
+    corrupt, params = experiment.inputs.get("corrupt"), experiment.params
+    alike = corrupt is None or (len(corrupt.prompts) == 1 and isinstance(corrupt.prompts[0], str))
+    unusual = ("heads", "units", "positions", "stack", "reference")
+    return alike and not any(params.get(name) not in (None, "decoder", "clean") for name in unusual)
+
+
+def _patch_fields(experiment: Experiment) -> dict[str, Any]:
+    """The fields of the Patch page for each parameter that it has a control for."""
+    params, corrupt = experiment.params, experiment.inputs.get("corrupt")
+    same = ("metric", "direction", "draws", "window", "by")
+    fields: dict[str, Any] = {name: params[name] for name in same if params.get(name) is not None}
+    fields |= {"method": experiment.analysis, "corrupt": str(corrupt.prompts[0]) if corrupt else ""}
+    fields |= {"at": params["site"]} if "site" in params else {}
+    if experiment.analysis in ("activation_patching", "attribution_patching"):
+        fields["axes"] = ",".join(axis for axis in params["over"] if axis != "layer") or "layer"
+        fields["star"] = params.get("method") == "atp_star"
+        fields["within"] = params["layers"][0] if params.get("layers") else None
+    joined = {"noised": (params.get("at"), ","), "queries": (params.get("queries"), ","),
+              "keys": (params.get("keys"), ","), "senders": (params.get("senders"), ";"),
+              "receivers": (params.get("receivers"), ";")}  # fmt: skip
+    for name, (value, mark) in joined.items():
+        if value is not None:
+            fields[name] = value if isinstance(value, str) else mark.join(map(str, value))
+    return fields | {"freeze": params.get("freeze_mlps", False), "repair": params.get("self_repair", False)}
 
 
 def _edit(item: Any, kind: str) -> str:

@@ -5,8 +5,9 @@ What other parts of the app use:
 - `urls.State.tray()` gives the edits of a page with the vectors that they name, `edit_text.write` the text of some;
   `given.inputs_for` the prompt sets that they need.
 - In the browser (assets/tray.js), `wb.addEdit(text)` adds one, `wb.toggleEdits(texts)` adds or takes out several,
-  `wb.toggleParts(parts, kind)` likewise with parts, `wb.readEdit(text)` and `wb.writeEdit(edit)` turn an item of the address into an object with `kind`, `at` and further
-  fields, and back. Any element with `data-wb-add="zero:L3.z[head=5]"` adds that edit when it is clicked.
+  `wb.toggleParts(parts, kind)` likewise with parts; `wb.readEdit(text)` and `wb.writeEdit(edit)` turn an item of the
+  address into an object with `kind`, `at` and further fields, and back. Any element with
+  `data-wb-add="zero:L3.z[head=5]"` adds that edit when it is clicked.
 - `html.documentElement` carries `data-wb-edits="1"` while there are edits: `.wb-only-edits` shows only then.
 - `edited_word()` is the word that stands beside everything that ran under the edits.
 """
@@ -26,7 +27,7 @@ from analyses.edit_words import edits_in_words
 from analyses.phrases import HEAD_SITES, query_heads_in_words
 from hooks.errors import SpecError, WorkbenchError
 from hooks.info import ModelInfo
-from hooks.interventions import KINDS, KINDS_BY_NAME, Intervention
+from hooks.interventions import KINDS
 from hooks.sites import MAIN, Part
 from workbench import edit_text, urls
 from workbench.parts.empty import sentence
@@ -84,11 +85,6 @@ def _button(action: str, shown: Any, title: str, look: str = "wb-icon-button") -
     )
 
 
-def describe(edit: Intervention, group: int | None = None) -> tuple[str, str]:
-    """Where an edit is, in words (`L23 h3`, `L5 MLP`), and what it does (`zero`). group: see `place`."""
-    return place(edit.at, group), KINDS_BY_NAME[edit.kind].verb
-
-
 def place(part: Part, group: int | None = None) -> str:
     """A part in few words: `L23 h3`, `L5 MLP`, `L5 neuron 7`, `L3 keys, key/value head 1 (query heads 3–5)`.
 
@@ -127,13 +123,13 @@ def _row(text: str, state: urls.State, group: int | None) -> Any:
     try:
         read = edit_text.read(text, state.mean_over)
         (edit,) = read.edits
-        where, what = describe(edit, group)
-        shown = [html.Span(where, className="wb-mono"), html.Span(what, className="wb-muted")]
+        where = place(edit.at, group)
+        shown = html.Span(where, className="wb-mono")
         about = html.P(edits_in_words([edit]), className="wb-edit-about wb-muted")
         spec = form(edit, read.vectors, state)
     except WorkbenchError as error:
         where, spec = text, {"raw": text}
-        shown = [html.Span(text, className="wb-mono wb-bad")]
+        shown = html.Span(text, className="wb-mono wb-bad")
         about = html.P(f"{sentence(error.message)} {error.hint}", className="wb-edit-about", role="alert")
     change = html.Button(
         icon("edit", size=14), className="wb-icon-button", type="button", title="Change",

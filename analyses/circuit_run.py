@@ -1,0 +1,261 @@
+"""Circuits on the real forward pass: the metric of a model in which only some edges are intact.
+
+Many circuits are rows of one forward, each reader in each of them with a stream of its own: see `hooks.edge_mask`. What
+is cut takes its ablated value: from the corrupt run, zero, or the mean over a reference input.
+
+Two circuits are known without a search: with every edge the model itself, with none the ablated run. Both are run, and
+compared, whenever prompts are opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from analyses.ablated_writes import Ablation, Additions, averaged_over, corrupted, reference_of, zeroed
+from analyses.bench import Bench
+from analyses.circuit import EMBED, Graph
+from analyses.memory import row_bytes, rows_within
+from analyses.pairs import CLEAN, CORRUPT, Measure, check_pairs
+from hooks.activations import Activations
+from hooks.edge_layout import Ablated, Layout, Memory, Readers, Writers
+from hooks.edge_mask import EdgeMask
+from hooks.edge_runs import Watcher
+from hooks.errors import ModelError, SiteMissing
+from hooks.plan import CapturePlan
+from hooks.sites import Part, Site
+from hooks.tokens import TokenBatch
+
+Mask = Bool[np.ndarray, "writer reader"]
+Masks = Bool[np.ndarray, "circuit writer reader"]
+EXACT = {torch.float32: 1e-5, torch.float64: 1e-5, torch.bfloat16: 0.05, torch.float16: 0.01}
+"""By how much of the largest logit the full circuit may differ from the model, and the empty one from its run."""
+KEPT_BYTES = 1 << 30
+REFERENCE = "reference"
+
+
+def layout_of(graph: Graph) -> Layout:
+    """Where a graph's nodes write and read in the forward pass."""
+    info = graph.info
+    writers = [Writers(Site("resid_pre", 0), graph.node_index[EMBED], 1)]
+    for text, place in graph.node_index.items():
+        site = Part.parse(text).site
+        if text in graph.writers and site.name != EMBED and (not writers or writers[-1].site != site):
+            count = info.n_heads if site.name == "z" else 1
+            writers.append(Writers(site, place, count))
+    readers: list[Readers] = []
+    for place, reader in enumerate(graph.readers):
+        layer = Part.parse(reader.target).site.layer
+        name = reader.channel if reader.channel != "in" else "mlp_in" if layer is not None else "resid_post"
+        site = Site(name, info.n_layers - 1 if layer is None else layer)
+        if not readers or readers[-1].site != site:
+            readers.append(Readers(site, place, 0))
+        readers[-1] = Readers(site, readers[-1].first, readers[-1].count + 1)
+    heard = tuple(int(count) for count in graph.heard)
+    return Layout(tuple(writers), tuple(readers), heard, info.n_heads, info.group)
+
+
+@dataclass(eq=False)
+class _Opened:
+    """Some prompts with what their outside is set to; the logits of the model and of the ablated run [prompt …]."""
+
+    prompts: slice
+    batch: TokenBatch
+    ablated: Ablated
+    full: Tensor
+    empty: Tensor
+    memory: Memory = field(default_factory=Memory)
+    remembered: Tensor | None = None
+
+
+class CircuitRuns:
+    """Runs circuits of one graph on the clean prompts of an experiment.
+
+    reference: the input that means are taken over. `circuits`, `layers`: how many circuits have run, and how many
+    layers of them, each counted per share of the prompts.
+    """
+
+    def __init__(
+        self, bench: Bench, graph: Graph, measure: Measure, ablation: Ablation, *, reference: str = REFERENCE
+    ) -> None:
+        """Raises InputError for prompts that do not pair up, SiteMissing where the model's parts do not add up."""
+        if ablation == "counterfactual":
+            check_pairs(bench)
+        self.bench, self.graph, self.measure, self.ablation = bench, graph, measure, ablation
+        self.layout, self._reference = layout_of(graph), reference
+        self.batch = bench.batch(CLEAN)
+        self.circuits, self.layers = 0, 0
+        _ = bench.model.reads.readers  # Found before any run, which holds the model's lock.
+        self._captured: Activations | None = None
+        self._kept: dict[int, _Opened] = {}
+
+    @property
+    def metric(self) -> str:
+        return self.measure.metric.title
+
+    @property
+    def full(self) -> Float[np.ndarray, " prompt"]:
+        """The metric of the model itself."""
+        return self.values(self.graph.allowed[None])[0]
+
+    @property
+    def empty(self) -> Float[np.ndarray, " prompt"]:
+        """The metric with every edge cut."""
+        return self.values(np.zeros_like(self.graph.allowed)[None])[0]
+
+    def values(
+        self, kept: Masks, *, told: Callable[[int], None] | None = None, remember: bool = False
+    ) -> Float[np.ndarray, "circuit prompt"]:
+        """The metric of circuits, each given by the edges that it keeps. told: how many have run, after every forward.
+
+        remember: circuits run one after the other, each from the first layer at which it differs from the one before.
+        """
+        masks = torch.from_numpy(np.ascontiguousarray(kept & self.graph.allowed))
+        found = np.zeros((len(masks), len(self.batch)))
+        for opened in self._opened():
+            target = self.measure.target.rows(opened.prompts)
+            for circuits, logits in self._logits(opened, masks, remember=remember):
+                for circuit, one in zip(circuits, logits, strict=True):
+                    values = self.measure.metric.compute(one.float(), target)
+                    found[circuit, opened.prompts] = values.double().cpu().numpy()
+                if told is not None:
+                    told(len(circuits))
+        return found
+
+    # -- prompts
+
+    def _opened(self) -> Iterator[_Opened]:
+        each = self._prompt_bytes()
+        share = max(1, min(len(self.batch), 4 * self.bench.budget_bytes // each))
+        for first in range(0, len(self.batch), share):
+            if first not in self._kept:
+                opened = self._open(slice(first, min(first + share, len(self.batch))))
+                if len(self.batch) * each > KEPT_BYTES:
+                    self._kept.clear()
+                self._kept[first] = opened
+            yield self._kept[first]
+
+    def _prompt_bytes(self) -> int:
+        """Bytes of what is captured per prompt."""
+        sites = {part.site for part in (*self.layout.writers, *self.layout.readers)}
+        return CapturePlan(sites=frozenset(sites)).bytes(self.bench.model.info, self.batch, 2)
+
+    def _open(self, prompts: slice) -> _Opened:
+        batch = self.batch.rows(prompts.start, prompts.stop)
+        model, ablated = self.bench.model, self._ablated(batch, prompts)
+        additions = Additions(model, self.layout, ablated)
+        full = self._run(batch, additions.watchers())
+        additions.check()
+        mask = EdgeMask(model.reads, self.layout, ablated, self._none(), len(batch))
+        empty = self._run(batch, mask.watchers())
+        opened = _Opened(prompts, batch, ablated, full, empty)
+        self._check(opened)
+        return opened
+
+    def _none(self) -> Tensor:
+        return torch.zeros((1, *self.graph.allowed.shape), dtype=torch.bool)
+
+    def _ablated(self, batch: TokenBatch, prompts: slice) -> Ablated:
+        if self.ablation == "counterfactual":
+            return corrupted(self.bench, self.layout, self.bench.batch(CORRUPT).rows(prompts.start, prompts.stop))
+        if self.ablation == "zero":
+            return zeroed(self.bench.model, self.layout)
+        if self._captured is None:
+            self._captured = reference_of(self.bench, self.layout, self._reference)
+        return averaged_over(self.bench, self.layout, self._reference, batch, self._captured)
+
+    def _check(self, opened: _Opened) -> None:
+        """Raises ModelError where the full circuit is not the model, or the empty one not the corrupt run."""
+        plain = self.measure.target.rows(opened.prompts)
+        self._same(plain.at_answers(plain.clean), plain.at_answers(opened.full), "full circuit", "model")
+        if self.ablation == "counterfactual":
+            there = self.bench.batch(CORRUPT).rows(opened.prompts.start, opened.prompts.stop)
+            at = torch.tensor(opened.batch.answer_at)
+            logits = self.bench.forward(there, logits_at=at).logits
+            self._same(logits, plain.at_answers(opened.empty), "empty circuit", "corrupt run")
+
+    def _same(self, expected: Tensor, found: Tensor, what: str, whom: str) -> None:
+        apart = float((expected.float() - found.float()).abs().max())
+        if apart > EXACT[self.bench.model.dtype] * max(1.0, float(expected.abs().max())):
+            raise ModelError(
+                f"the {what} of {self.bench.model.name} differs from the {whom} by {apart:.2g} in its logits.",
+                "Circuits cannot be judged on this model; `workbench check` shows what fails.",
+            )
+
+    # -- circuits
+
+    def _logits(self, opened: _Opened, masks: Tensor, *, remember: bool) -> Iterator[tuple[list[int], Tensor]]:
+        """Circuits and their logits [circuit prompt pos d_vocab], forward by forward; those that are known run not."""
+        sizes = masks.flatten(1).sum(1)
+        known = {0: opened.empty, self.graph.n_edges: opened.full}
+        left: list[int] = []
+        for circuit, size in enumerate(sizes.tolist()):
+            if size in known:
+                yield [circuit], known[size][None]
+            else:
+                left.append(circuit)
+        while left:
+            count = 1 if remember else self._together(opened, masks[left])
+            now, left = left[:count], left[count:]
+            logits = self._resumed(opened, masks[now[0]]) if remember else self._packed(opened, masks[now])
+            yield now, logits
+
+    def _together(self, opened: _Opened, masks: Tensor) -> int:
+        """How many of some circuits, from the first on, share a forward."""
+        info, prompts = self.bench.model.info, len(opened.batch)
+        width, everywhere = opened.batch.ids.shape[1], self.measure.metric.everywhere
+        rows = rows_within(self.bench.budget_bytes, info, opened.batch, everywhere=everywhere)
+        each = row_bytes(info, opened.batch, everywhere=everywhere)
+        streams, budget, count = 4 * prompts * width * info.d_model, max(1, rows) * each, 0
+        for used in masks.any(2).sum(1).tolist():
+            budget -= prompts * each + streams * (int(used) + 4 * info.n_heads)
+            if budget < 0:
+                break
+            count += 1
+        return max(1, count)
+
+    def _packed(self, opened: _Opened, masks: Tensor) -> Tensor:
+        mask = EdgeMask(self.bench.model.reads, self.layout, opened.ablated, masks, len(opened.batch))
+        return self._run(opened.batch, mask.watchers(), masks).unflatten(0, (len(masks), len(opened.batch)))
+
+    def _resumed(self, opened: _Opened, mask: Tensor) -> Tensor:
+        """One circuit, from the first layer at which it differs from the one that is remembered."""
+        begin, before = 0, opened.remembered
+        if before is not None and self.bench.model.edge_runs.begins:
+            changed = (before != mask).any(0)
+            begin = self.layout.layer_of(changed) if bool(changed.any()) else self.graph.info.n_layers - 1
+        opened.remembered = None
+        run = EdgeMask(self.bench.model.reads, self.layout, opened.ablated, mask[None], len(opened.batch),
+                       memory=opened.memory, begin=begin)  # fmt: skip
+        stream = (begin, opened.memory.streams[begin]) if begin else None
+        logits = self._run(opened.batch, run.watchers(), mask[None], stream)
+        opened.remembered = mask
+        return logits[None]
+
+    def _run(
+        self,
+        batch: TokenBatch,
+        watchers: Mapping[Site, Watcher],
+        masks: Tensor | None = None,
+        begin: tuple[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Logits [row pos d_vocab] of one forward over the rows of some worlds."""
+        worlds = 1 if masks is None else len(masks)
+        model = self.bench.model
+        apart = frozenset() if masks is None else self.layout.disagreeing(masks)
+        apart = frozenset(layer for layer in apart if begin is None or layer >= begin[0])
+        if apart and not model.edge_runs.keeps_apart:
+            raise SiteMissing(
+                f"query heads of {model.name} cannot be given keys and values of their own.", 'Use "keys": "kv_head".'
+            )
+        rows = batch if worlds == 1 else batch.select(list(range(len(batch))) * worlds, trim=False)
+        at = None if self.measure.metric.everywhere else torch.tensor(batch.answer_at).repeat(worlds)
+        self.bench.forwards += 1
+        self.circuits += 0 if masks is None else worlds
+        self.layers += 0 if masks is None else worlds * (self.graph.info.n_layers - (begin[0] if begin else 0))
+        return model.edge_runs.run(rows, watchers, apart=apart, begin=begin, logits_at=at)

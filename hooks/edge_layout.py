@@ -1,0 +1,89 @@
+"""What the axes of an edge mask mean, and what everything is when all edges are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from hooks.sites import Site
+
+
+@dataclass(frozen=True)
+class Writers:
+    """Writers of one site: those numbered from `first`, the heads of `z`, or one. The embedding is L0.resid_pre."""
+
+    site: Site
+    first: int
+    count: int
+
+    @property
+    def numbers(self) -> slice:
+        return slice(self.first, self.first + self.count)
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Readers of one site: those numbered from `first`; one per query head, one per key/value head, or one for all."""
+
+    site: Site
+    first: int
+    count: int
+
+    @property
+    def numbers(self) -> slice:
+        return slice(self.first, self.first + self.count)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the axes of a mask [writer reader] mean. heard: how many writers, from the first on, each reader hears.
+
+    heads: query heads of a layer; group: how many of them share a key/value head.
+    """
+
+    writers: tuple[Writers, ...]
+    readers: tuple[Readers, ...]
+    heard: tuple[int, ...]
+    heads: int
+    group: int
+
+    def shares(self, reader: Readers) -> bool:
+        """Whether these are keys or values of query heads of which several share one."""
+        return reader.site.name in ("k", "v") and self.group > 1 and reader.count == self.heads
+
+    def disagreeing(self, kept: Bool[Tensor, "world writer reader"]) -> frozenset[int]:
+        """Layers where query heads that share a key/value head keep different edges into their keys or values."""
+        found: set[int] = set()
+        for reader in self.readers:
+            if self.shares(reader):
+                columns = kept[:, :, reader.numbers].unflatten(2, (-1, self.group))
+                if reader.site.layer is not None and bool((columns != columns[..., :1]).any()):
+                    found.add(reader.site.layer)
+        return frozenset(found)
+
+    def layer_of(self, readers: Bool[Tensor, " reader"]) -> int:
+        """The layer of the first of some readers."""
+        return min(part.site.layer or 0 for part in self.readers if bool(readers[part.numbers].any()))
+
+
+@dataclass(frozen=True, eq=False)
+class Ablated:
+    """What everything is when all edges are cut, by site: [row pos …], where row may be 1 for all and pos 1 for all.
+
+    written: the values of writers. streams: the stream, by the site that readers read. read: the values of readers.
+    """
+
+    written: Mapping[Site, Tensor]
+    streams: Mapping[Site, Tensor]
+    read: Mapping[Site, Tensor]
+
+
+@dataclass(eq=False)
+class Memory:
+    """What a run of one mask has shown: each writer's change from its ablated value, and the stream at each layer."""
+
+    changes: dict[Site, Tensor] = field(default_factory=dict)
+    streams: dict[int, Tensor] = field(default_factory=dict)
