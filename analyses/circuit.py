@@ -188,7 +188,7 @@ class Graph:
     @cached_property
     def reader_index(self) -> dict[tuple[str, str], int]:
         """The place of each reader in `readers`, by its target and channel."""
-        return {tuple(reader): place for place, reader in enumerate(self.readers)}
+        return {(target, channel): place for place, (target, channel) in enumerate(self.readers)}
 
     @cached_property
     def targets(self) -> Int[np.ndarray, " reader"]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -76,8 +77,8 @@ class _Opened:
 class CircuitRuns:
     """Runs circuits of one graph on the clean prompts of an experiment.
 
-    reference: the input that means are taken over. `circuits`, `layers`: how many circuits have run, and how many
-    layers of them, each counted per share of the prompts.
+    reference: the input that means are taken over. layers: how many layers circuits have run through so far, for each
+    share of the prompts.
     """
 
     def __init__(
@@ -89,14 +90,11 @@ class CircuitRuns:
         self.bench, self.graph, self.measure, self.ablation = bench, graph, measure, ablation
         self.layout, self._reference = layout_of(graph), reference
         self.batch = bench.batch(CLEAN)
-        self.circuits, self.layers = 0, 0
+        self.layers = 0
         _ = bench.model.reads.readers  # Found before any run, which holds the model's lock.
         self._captured: Activations | None = None
         self._kept: dict[int, _Opened] = {}
-
-    @property
-    def metric(self) -> str:
-        return self.measure.metric.title
+        self._values: dict[bytes, Float[np.ndarray, " prompt"]] = {}
 
     @property
     def full(self) -> Float[np.ndarray, " prompt"]:
@@ -114,8 +112,21 @@ class CircuitRuns:
         """The metric of circuits, each given by the edges that it keeps. told: how many have run, after every forward.
 
         remember: circuits run one after the other, each from the first layer at which it differs from the one before.
+        What has been measured is not run again.
         """
-        masks = torch.from_numpy(np.ascontiguousarray(kept & self.graph.allowed))
+        masks = np.asarray(kept) & self.graph.allowed
+        names = [blake2b(np.packbits(mask).tobytes(), digest_size=16).digest() for mask in masks]
+        new = {name: mask for name, mask in zip(names, masks, strict=True) if name not in self._values}
+        if told is not None:
+            told(len(names) - len(new))
+        if new:
+            found = self._measured(torch.from_numpy(np.stack([*new.values()])), told, remember=remember)
+            self._values.update(zip(new, found, strict=True))
+        return np.stack([self._values[name] for name in names])
+
+    def _measured(
+        self, masks: Tensor, told: Callable[[int], None] | None, *, remember: bool
+    ) -> Float[np.ndarray, "circuit prompt"]:
         found = np.zeros((len(masks), len(self.batch)))
         for opened in self._opened():
             target = self.measure.target.rows(opened.prompts)
@@ -123,7 +134,7 @@ class CircuitRuns:
                 for circuit, one in zip(circuits, logits, strict=True):
                     values = self.measure.metric.compute(one.float(), target)
                     found[circuit, opened.prompts] = values.double().cpu().numpy()
-                if told is not None:
+                if told is not None and opened.prompts.stop == len(self.batch):
                     told(len(circuits))
         return found
 
@@ -142,7 +153,7 @@ class CircuitRuns:
 
     def _prompt_bytes(self) -> int:
         """Bytes of what is captured per prompt."""
-        sites = {part.site for part in (*self.layout.writers, *self.layout.readers)}
+        sites = {writer.site for writer in self.layout.writers} | {reader.site for reader in self.layout.readers}
         return CapturePlan(sites=frozenset(sites)).bytes(self.bench.model.info, self.batch, 2)
 
     def _open(self, prompts: slice) -> _Opened:
@@ -256,6 +267,5 @@ class CircuitRuns:
         rows = batch if worlds == 1 else batch.select(list(range(len(batch))) * worlds, trim=False)
         at = None if self.measure.metric.everywhere else torch.tensor(batch.answer_at).repeat(worlds)
         self.bench.forwards += 1
-        self.circuits += 0 if masks is None else worlds
         self.layers += 0 if masks is None else worlds * (self.graph.info.n_layers - (begin[0] if begin else 0))
         return model.edge_runs.run(rows, watchers, apart=apart, begin=begin, logits_at=at)

@@ -113,12 +113,11 @@ class Pairs:
         writers, n = self.search.writers, len(self.clean)
         if self.corrupt is not None and 2 * self.clean.ids.numel() <= TOKENS_TOGETHER:
             both, values = self._slopes(beside(self.clean, self.corrupt), (), None, reads=writers)
-            clean, ablated = (_rows(values, rows) for rows in (slice(n), slice(n, None)))
-            slopes = Slopes(_rows(both.grads, slice(n)), _rows(both.streams, slice(n)))
-        else:
-            ablated = None if self.corrupt is None else self._run(self.corrupt).activations
-            slopes, clean = self._slopes(self.clean, (), None, reads=writers)
-        return self._scores(changes(clean, ablated, writers, self.clean.mask), slopes)
+            change = changes(_rows(values, slice(n)), _rows(values, slice(n, None)), writers, self.clean.mask)
+            return self._scores(change, Slopes(_rows(both.grads, slice(n)), _rows(both.streams, slice(n))))
+        ablated = None if self.corrupt is None else self._run(self.corrupt).activations
+        slopes, values = self._slopes(self.clean, (), None, reads=writers)
+        return self._scores(changes(values, ablated, writers, self.clean.mask), slopes)
 
     def along_inputs(self, shares: Sequence[float]) -> Tensor:
         """Scores [prompt …] by the mean slope at points between the corrupt and the clean input: EAP-IG (inputs)."""
@@ -155,10 +154,9 @@ class Pairs:
         n = len(self.clean)
         if 2 * self.clean.ids.numel() <= TOKENS_TOGETHER:
             run = self._run(beside(self.clean, self.corrupt))
-            clean, ablated = (_rows(run.activations, rows) for rows in (slice(n), slice(n, None)))
-            return clean, ablated, run.logits[:n]
-        clean = self._run(self.clean)
-        return clean.activations, self._run(self.corrupt).activations, clean.logits
+            return _rows(run.activations, slice(n)), _rows(run.activations, slice(n, None)), run.logits[:n]
+        alone = self._run(self.clean)
+        return alone.activations, self._run(self.corrupt).activations, alone.logits
 
     def _run(self, batch: TokenBatch) -> Run:
         plan = CapturePlan(sites=frozenset(self.search.writers))

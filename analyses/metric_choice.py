@@ -19,6 +19,10 @@ from hooks.errors import InputError, SpecError
 from hooks.inputs import choice_id
 from hooks.model import Instrumented
 
+FLAT = ("kl", "kl_everywhere", "embedding_cosine")
+"""Metrics that are at their extreme in the clean run, where they have no slope."""
+LESS_IS_BETTER = ("kl", "kl_everywhere", "loss", "rank", "cross_entropy", "label_loss", "squared_error")
+"""Metrics that fall as the model does better."""
 NEEDS = {"answer": "answers", "foil": "foils"}
 REDUCTIONS: Mapping[str, Reduction] = {"logit": "mean", "logprob": "logsumexp", "prob": "sum", "rank": "max"}
 """How a quantity of several answers is one number, as in the metric of the same name."""

@@ -316,7 +316,7 @@
       clearPoint();
     });
     graph.on("plotly_click", (event) => {
-      const [query, key] = [Math.round(event.yvals[0]), Math.round(event.xvals[0])];
+      const [query, key] = [Math.round(event.points[0].y), Math.round(event.points[0].x)];
       look(query, event.event.shiftKey);
       choose({ query, key });
     });

@@ -35,7 +35,7 @@ from analyses.experiment import Experiment
 from analyses.first_order import ATTENDING, estimates, needed
 from analyses.grid import Grid
 from analyses.maps import CellMap
-from analyses.metric_choice import metric_of
+from analyses.metric_choice import FLAT, metric_of
 from analyses.metrics import Metric
 from analyses.pairs import CLEAN, CORRUPT, check_pairs, measure_of, run_and_source
 from analyses.parts import sharing_in_words
@@ -48,8 +48,6 @@ from hooks.interventions.patch import Patch
 from hooks.schedule import World, stack_of
 from hooks.sites import MAIN, Site
 
-FLAT = ("kl", "kl_everywhere", "embedding_cosine")
-"""Metrics that are at their extreme in the clean run, where they have no slope."""
 MOST_UNITS = 200_000
 
 

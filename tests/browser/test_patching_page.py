@@ -27,6 +27,10 @@ def ready(page: Page) -> None:
 
 
 def test_a_map_fills_and_its_strongest_cell_becomes_a_patch_in_the_tray(page: Page, app_url: str) -> None:
+    page.goto(address(app_url, "/attention", layer=1, head=2))
+    expect(page.locator("#attn-map .heatmaplayer image")).to_be_visible(timeout=120_000)
+    page.keyboard.press("p")
+    expect(page.locator("#pat-sentence")).to_contain_text("Patch clean head outputs")
     page.goto(address(app_url))
     ready(page)
     expect(page.locator("#pat-sentence")).to_contain_text("Patch clean residual stream")

@@ -22,6 +22,7 @@ from workbench.figures import auto
 from workbench.figures.patching import aligned, estimate_against_exact, patch_cells
 from workbench.parts import patch_layout, patch_map, patch_methods, patch_pair, patch_watch
 from workbench.parts.patch_request import Asked, coords_of, edits_at, positions_in
+from workbench.parts.results_detail import height_of
 from workbench.parts.results_links import page_link
 from workbench.parts.run_panel import foresee
 from workbench.requests import ExperimentRequest, ForecastRequest
@@ -292,3 +293,10 @@ def test_a_metric_of_the_reader_s_own_is_measured_as_written(opened: Workspace, 
     assert patch_watch.experiment_of(opened, given).params["metric"]["expression"] == given.metric
     fields = all_of(patch_layout.controls(given, info_of(opened, given)), lambda item: hasattr(item, "placeholder"))
     assert given.metric in [getattr(field, "value", None) for field in fields]
+
+
+def test_bars_of_many_named_parts_get_room_on_the_results_page() -> None:
+    def height(labels: tuple[Any, ...]) -> int:
+        return height_of(Grid("effect", np.zeros(len(labels)), ("component",), {"component": labels}, "logit", 0.0))
+
+    assert height(tuple(f"MLP {layer}" for layer in range(40))) > height(tuple(range(40)))

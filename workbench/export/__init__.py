@@ -100,6 +100,6 @@ def _shown(result: Result, grid: str | None) -> Grid | None:
     """The grid that a figure shows; None for the circuit."""
     if grid == DRAWN and DRAWN not in result.grids and circuit.has_circuit(result):
         return None
-    if grid is None and result.circuit is not None:
+    if grid is None and result.circuit is not None and "circuit" not in result.experiment.params:
         return None
     return result.grid(grid or next(iter(result.grids)))

@@ -17,6 +17,7 @@ from analyses.result import Result
 from hooks.errors import WorkbenchError
 from workbench.export.circuit import circuit_of
 from workbench.figures import auto
+from workbench.figures.faithfulness import curve, is_curve
 from workbench.figures.graph import graph
 from workbench.figures.tokens import text
 
@@ -27,7 +28,10 @@ WIDTH, HEIGHT, FOOTER = 960, 640, 28
 def picture(result: Result, grid: Grid, theme: Literal["light", "dark"] = "light") -> go.Figure:
     """The default figure of one grid of a result, with a footer that says what it is of."""
     title = f"{grid.name}: {sentence(result.experiment)}"
-    drawn = auto.figure(grid, title=title, tokens=tokens(result), theme=theme, beside=result.grids)
+    if is_curve(grid):
+        drawn = curve(grid, title=title, theme=theme, beside=result.grids)
+    else:
+        drawn = auto.figure(grid, title=title, tokens=tokens(result), theme=theme, beside=result.grids)
     return _with_footer(drawn, footer(result, f"unit: {grid.unit}"))
 
 

@@ -127,8 +127,8 @@ def status(
 ) -> Any:
     """How it stands with a sweep, in words, with the one button that belongs there.
 
-    ahead: what is said before it starts. cancel: the id of the button that stops it. start: the type of the buttons that
-    start it, where one stands here. notes: of a finished sweep.
+    ahead: what is said before it starts. cancel: the id of the button that stops it. start: the type of the buttons
+    that start it, where one stands here. notes: of a finished sweep.
     """
     count = f"{whole(measured)} of {whole(total)} measured"
     if job is not None and job.active:

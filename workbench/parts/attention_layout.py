@@ -229,14 +229,14 @@ def _map() -> Any:
     )
 
 
+CUT = "Click a cell of the map, then cut its edge (x): the query no longer sees the key"
+
+
 def _buttons() -> Any:
     return html.Div(
         [
             dmc.Button("Ablate head", id="attn-ablate", size="xs", leftSection=icon("ablate", size=16)),
-            html.Button(
-                "Cut edge", id="attn-cut", className="wb-button attn-cut", type="button", disabled=True,
-                title="Click a cell of the map, then cut its edge (x): the query no longer sees the key",
-            ),  # fmt: skip
+            html.Button("Cut edge", id="attn-cut", className="wb-button", type="button", disabled=True, title=CUT),
             dmc.Button("Copy link", id="attn-copy", size="xs", variant="default", leftSection=icon("link", size=16)),
             dmc.Button("Save pattern", id="attn-save", size="xs", variant="default", leftSection=icon("save", size=16)),
             html.Div(id="attn-saved"),

@@ -73,7 +73,8 @@ def _pictures(grids: Mapping[str, Grid], items: ItemSet, theme: ThemeName) -> li
     found: list[tuple[str, str, Any, int]] = []
     drawn = [name for name in DRAWN.get(items.kind, ()) if name in grids]
     if drawn:
-        found.append(("scores", "Before and after", figures.scores(grids, drawn, theme=theme), 120 + 48 * len(drawn)))
+        title = "Before and after" if len(grids[drawn[0]].coords["run"]) > 1 else "With intervals"
+        found.append(("scores", title, figures.scores(grids, drawn, theme=theme), 120 + 48 * len(drawn)))
     if "reliability_accuracy" in grids:
         found.append(("reliability", "Reliability", figures.reliability(grids, theme=theme), 320))
     if "accuracy_by_template" in grids:

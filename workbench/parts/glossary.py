@@ -12,6 +12,22 @@ TERMS: dict[str, str] = {
         "Replace a part of the model by zero, by its mean over a reference set, or by a value from another prompt, "
         "and see what changes."
     ),
+    "activation patching": (
+        "Copy an activation from one run into another, at the same place, and see how the answer changes: which "
+        "parts carry the difference between two prompts."
+    ),
+    "attention knockout": "Give some attention edges no weight, so that queries no longer see those keys.",
+    "attribution patching": (
+        "A first-order estimate of activation patching for all parts at once, from one gradient. AtP* mends its known "
+        "weaknesses: saturated attention, and effects that cancel."
+    ),
+    "causal tracing": "Blur some tokens with noise, then restore single clean states: which bring the answer back?",
+    "direct logit attribution": (
+        "What a part adds to the answer’s logit through the residual stream alone, the final norm’s scale held."
+    ),
+    "path patching": (
+        "Let a sender’s changed output reach chosen receivers alone: all other heads between them keep their values."
+    ),
     "answer": "The token that would be right after the prompt.",
     "attention weight": (
         "The share that a query position gives to a key position; the weights of one query sum to 1. "

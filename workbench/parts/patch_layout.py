@@ -10,6 +10,8 @@ from dash import dcc, html
 
 from workbench.parts import run_panel
 from workbench.parts.ablation_scope import Scope
+from workbench.parts.empty import sentence
+from workbench.parts.glossary import term
 from workbench.parts.kinds import Kind
 from workbench.parts.metric_field import EXAMPLE, OWN, is_own
 from workbench.parts.panel import page_head, panel
@@ -81,7 +83,8 @@ def controls(state: State, summary: Mapping[str, Any]) -> list[Any]:
     about = method.about
     if method.restricted:
         about = f"{about} {DIRECTION_WORDS.get(state.direction, '')}"
-    return [html.Div(fields, className="pat-fields"), html.P(about, className="wb-muted")]
+    name = term(method.name.replace("_", " "), sentence(method.name.replace("_", " ")))
+    return [html.Div(fields, className="pat-fields"), html.P([name, ": ", about], className="wb-muted")]
 
 
 def _metric(state: State, kind: Kind) -> list[Any]:
@@ -97,7 +100,7 @@ def _own(method: Method, state: State, summary: Mapping[str, Any]) -> list[Any]:
     """The controls of one method."""
     sites, info = sites_of(method, summary), summary["info"]
     site = site_of(state, summary)
-    chosen = [_select("at", "Site", sites, site, w=260)] if len(sites) > 1 else []
+    chosen = [_select("at", "Site", sites, site, w=284)] if len(sites) > 1 else []
     if method.restricted:
         over = over_of(state, site)
         star = {"0": "AtP", "1": "AtP*"}
@@ -105,7 +108,7 @@ def _own(method: Method, state: State, summary: Mapping[str, Any]) -> list[Any]:
             *([_switch("star", "Estimate", star, str(int(state.star)))] if method.grid == "estimate" else []),
             _switch("direction", "Direction", DIRECTIONS, state.direction),
             *chosen,
-            _select("axes", "Map over", axes_of(site), over, w=220),
+            _select("axes", "Map over", axes_of(site), over, w=248),
             *([_count("within", "Layer", state.within or 0, 0, int(info["n_layers"]) - 1)] if over == "unit" else []),
         ]
     if method.name == "causal_tracing":

@@ -151,7 +151,10 @@ def figure_panel(result: Result, grid: Grid, theme: ThemeName) -> Any:
 def height_of(grid: Grid) -> int:
     """Pixels for a grid's figure: more for many rows."""
     rows = grid.values.shape[0]
-    return max(HEIGHTS.get(len(grid.dims), 560), min(120 + 14 * rows, 720)) if len(grid.dims) != 1 else HEIGHTS[1]
+    # Bars of named things lie, one in each row.
+    if len(grid.dims) == 1 and not any(isinstance(label, str) for label in grid.coords[grid.dims[0]]):
+        return HEIGHTS[1]
+    return max(HEIGHTS.get(len(grid.dims), 560), min(120 + 14 * rows, 720))
 
 
 def tokens_of(result: Result) -> Sequence[str] | None:

@@ -1,0 +1,182 @@
+"""Circuit search by cutting for real: every edge alone, or ACDC's removal of edge after edge.
+
+An edge is cut by handing its reader what the writer wrote in the other run, and else what it hears anyway (the
+intervention `via`). Cuts are packed into few forwards by `analyses.sweep`.
+
+Sources: Goldowsky-Dill et al. 2023, arXiv 2304.05969; Conmy et al. 2023, arXiv 2304.14997 (ACDC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from analyses.circuit import EMBED, LOGITS, Graph
+from analyses.circuit_slopes import Search
+from analyses.measured import Measured
+from analyses.pairs import CLEAN, CORRUPT
+from analyses.sweep import sweep
+from hooks.activations import Activations
+from hooks.errors import SpecError
+from hooks.interventions.patch import Patch
+from hooks.interventions.via import Via
+from hooks.plan import CapturePlan
+from hooks.reads import OUTPUT
+from hooks.schedule import World
+from hooks.sites import Part, Site
+
+NOTHING = "nothing"
+"""The source of what an edge carries that is cut by zero ablation."""
+TOGETHER = 16
+MOST_CUTS = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """How edges and nodes of a search are cut. Raises SpecError where keys are shared and not counted so."""
+
+    search: Search
+
+    def __post_init__(self) -> None:
+        graph = self.search.graph
+        if graph.keys == "query_head" and graph.info.group > 1 and self.search.level == "edge":
+            raise SpecError(
+                f"{graph.info.group} query heads share each key/value head here, whose edges are cut together.",
+                'Use "keys": "kv_head", or a gradient method.',
+            )
+        if graph.n_edges > MOST_CUTS and self.search.level == "edge":
+            raise SpecError(
+                f"this model has {graph.n_edges:,} edges to cut one by one; up to {MOST_CUTS:,} are.",
+                'Use "method": "eap_ig", or "level": "node".',
+            )
+
+    @property
+    def source(self) -> str:
+        return NOTHING if self.search.ablation == "zero" else CORRUPT
+
+    @cached_property
+    def sources(self) -> dict[str, Activations]:
+        """What is copied from beside the experiment's inputs."""
+        if self.source != NOTHING:
+            return {}
+        clean = self.search.bench.capture(CLEAN, CapturePlan(sites=frozenset(self.search.writers)))
+        return {NOTHING: Activations({site: torch.zeros_like(x) for site, x in clean.items()}, clean.batch)}
+
+    def world(self, cut: Bool[np.ndarray, "writer reader"]) -> World:
+        """The edits that cut all these edges at once."""
+        graph = self.search.graph
+        return tuple(
+            Via(at=_part(graph, int(reader)), writers=self._parts(np.flatnonzero(cut[:, reader])), source=self.source)
+            for reader in np.flatnonzero(cut.any(axis=0))
+        )
+
+    def node(self, writer: str) -> World:
+        """The edits that cut a node off from all who hear it."""
+        return tuple(Patch(at=part, source=self.source) for part in self._parts([self.search.graph.node_index[writer]]))
+
+    def _parts(self, writers: Iterable[int]) -> tuple[Part, ...]:
+        learned = (Part(Site("pos_embed")),) if Site("pos_embed") in self.search.bench.model.sites else ()
+        found: list[Part] = []
+        for text in (self.search.graph.writers[writer] for writer in writers):
+            found += [Part.parse(text), *(learned if text == EMBED else ())]
+        return tuple(found)
+
+    def measure(self, worlds: Sequence[World], on_chunk: Callable[[Measured], None] | None = None) -> Measured:
+        """The metric of the clean prompts under each set of cuts."""
+        search = self.search
+        return sweep(search.bench, CLEAN, worlds, [search.metric], sources=self.sources, on_chunk=on_chunk)
+
+
+def _part(graph: Graph, reader: int) -> Part:
+    """Where a reader reads."""
+    target, channel = graph.readers[reader]
+    if target == LOGITS:
+        return Part(Site(OUTPUT))
+    part = Part.parse(target)
+    if channel == "in":
+        return Part(Site("mlp_in", part.site.layer))
+    shared = part.head is not None and channel != "q"
+    head = part.head // graph.info.group if shared and part.head is not None else part.head
+    return Part(Site(channel, part.site.layer), head=head)
+
+
+def exact(search: Search) -> Float[np.ndarray, "prompt …"]:
+    """Each edge's (or node's) score [prompt writer reader] (or [prompt writer]): the metric's loss when it is cut."""
+    cuts, graph = Cuts(search), search.graph
+    if search.level == "node":
+        worlds = [cuts.node(writer) for writer in graph.writers]
+    else:
+        places = np.argwhere(graph.allowed.T)[:, ::-1]
+        worlds = []
+        for place in places:
+            one = np.zeros(graph.allowed.shape, dtype=bool)
+            one[tuple(place)] = True
+            worlds.append(cuts.world(one))
+    say = f"cutting {len(worlds):,} {search.level}s one by one"
+    measured = cuts.measure(worlds, lambda so_far: search.bench.step(int(so_far.done.sum()), len(worlds), say))
+    effect = search.sign * (measured.clean[0] - measured.cells[0])
+    if search.level == "node":
+        return effect.T
+    found = np.zeros((effect.shape[1], *graph.allowed.shape))
+    found[:, places[:, 0], places[:, 1]] = effect.T
+    return found
+
+
+@dataclass(eq=False)
+class Acdc:
+    """ACDC's pass over the edges, from the logits back to the embedding, nearest writers first.
+
+    An edge is cut for good when that makes the metric worse by less than `tau`, in the mean over prompts and with all
+    earlier cuts in place. An edge into a node that nobody hears any more is cut without a try. rise: how much worse
+    cutting each edge made it, 0 where it was not tried.
+
+    Edges are tried several at a time, each with those before it cut as well; where one of them has to stay, the trials
+    after it are void. So the result is that of one at a time.
+    """
+
+    search: Search
+    tau: float
+
+    def __post_init__(self) -> None:
+        shape = self.search.graph.allowed.shape
+        self.cuts = Cuts(self.search)
+        self.kept = self.search.graph.allowed.copy()
+        self.rise = np.zeros(shape)
+        self.harm = self._harms([np.zeros(shape, dtype=bool)])[0]
+
+    def run(self) -> None:
+        """Visit every edge. Cancel is heard between forwards."""
+        graph, done = self.search.graph, 0
+        for reader in reversed(range(len(graph.readers))):
+            self.search.bench.step(done, graph.n_edges, f"ACDC: {int(self.kept.sum()):,} edges left")
+            target, heard = graph.targets[reader], int(graph.heard[reader])
+            if target < len(graph.writers) and not self.kept[target].any():
+                self.kept[:, reader] = False
+            else:
+                self._visit(reader, list(reversed(range(heard))))
+            done += heard
+
+    def _visit(self, reader: int, writers: list[int]) -> None:
+        allowed = self.search.graph.allowed
+        while writers:
+            some = writers[:TOGETHER]
+            trial, worlds = allowed & ~self.kept, []
+            for writer in some:
+                trial[writer, reader] = True
+                worlds.append(trial.copy())
+            for number, harm in enumerate(self._harms(worlds), start=1):
+                writer = some[number - 1]
+                self.rise[writer, reader] = harm - self.harm
+                if harm - self.harm >= self.tau:
+                    break
+                self.kept[writer, reader], self.harm = False, harm
+            writers = writers[number:]
+
+    def _harms(self, cut: Sequence[Bool[np.ndarray, "writer reader"]]) -> list[float]:
+        measured = self.cuts.measure([self.cuts.world(one) for one in cut])
+        return [float(x) for x in -self.search.sign * measured.cells[0].mean(axis=1)]
