@@ -147,6 +147,8 @@ class Acdc:
         self.cuts = Cuts(self.search)
         self.kept = self.search.graph.allowed.copy()
         self.rise = np.zeros(shape)
+        # What nobody hears any more may read what it likes, so its inputs are left out of the edits.
+        self.unheard = np.zeros(shape[1], dtype=bool)
         self.harm = self._harms([np.zeros(shape, dtype=bool)])[0]
 
     def run(self) -> None:
@@ -156,7 +158,7 @@ class Acdc:
             self.search.bench.step(done, graph.n_edges, f"ACDC: {int(self.kept.sum()):,} edges left")
             target, heard = graph.targets[reader], int(graph.heard[reader])
             if target < len(graph.writers) and not self.kept[target].any():
-                self.kept[:, reader] = False
+                self.kept[:, reader], self.unheard[reader] = False, True
             else:
                 self._visit(reader, list(reversed(range(heard))))
             done += heard
@@ -165,7 +167,7 @@ class Acdc:
         allowed = self.search.graph.allowed
         while writers:
             some = writers[:TOGETHER]
-            trial, worlds = allowed & ~self.kept, []
+            trial, worlds = allowed & ~self.kept & ~self.unheard, []
             for writer in some:
                 trial[writer, reader] = True
                 worlds.append(trial.copy())

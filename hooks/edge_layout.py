@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -63,6 +64,13 @@ class Layout:
                 if reader.site.layer is not None and bool((columns != columns[..., :1]).any()):
                     found.add(reader.site.layer)
         return frozenset(found)
+
+    def from_layer(self, layer: int) -> Bool[Tensor, " reader"]:
+        """Which readers read at a layer or after it."""
+        found = torch.zeros(len(self.heard), dtype=torch.bool)
+        for reader in self.readers:
+            found[reader.numbers] = (reader.site.layer or 0) >= layer
+        return found
 
     def layer_of(self, readers: Bool[Tensor, " reader"]) -> int:
         """The layer of the first of some readers."""

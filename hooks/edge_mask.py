@@ -55,7 +55,7 @@ class EdgeMask:
         heard = torch.tensor(layout.heard, device=kept.device)
         counts = kept.sum(1)
         self.states = torch.where(counts == 0, NONE, torch.where(counts == heard, ALL, SOME))
-        partial = self.states == SOME
+        partial = (self.states == SOME) & layout.from_layer(begin)
         used = (kept & partial[:, None]).any(2)
         self.used: list[list[int]] = [torch.nonzero(row).flatten().tolist() for row in used]
         self._buffers: list[Tensor | None] = [None] * len(kept)

@@ -63,9 +63,9 @@ def forward(
     """Run `batch` once under a schedule of edits, keeping the sites in `reads`.
 
     window: run only the positions of a step of a continuation, the earlier ones read from its cache. grads: keep the
-    graph, so that the logits can be differentiated with respect to what an edit put in. apart: takes the keys and values
-    that several query heads share apart. rereads: how readers read the
-    stream, for edits of edges; its readers must have been found before.
+    graph, so that the logits can be differentiated with respect to what an edit put in. apart: takes apart the keys and
+    values that several query heads share. rereads: how readers read the stream, for edits of edges; its readers must
+    have been found before.
 
     Raises InputError where edits and inputs do not fit, BudgetError when memory runs out.
     """

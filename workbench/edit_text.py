@@ -1,9 +1,10 @@
 """Edits as text, as the address holds them: one after another, joined by ';'.
 
 Three kinds are short, with their usual fields: `zero:L3.z[head=5]`, `mean:L5.mlp_out`, `patch:L3.resid_pre[pos=last]`.
-All others are compact JSON, `{"kind":"scale","at":"L3.z[head=5]","factor":2}`, in which a ';' is written \\u003b. Beside
-a list of numbers, `vector` may be a definition as in `analyses.vectors`, such as {"token":" Mary","minus":" John"}: the
-edit that is read names it, and the definition stands under that name in the vectors.
+All others are compact JSON, `{"kind":"scale","at":"L3.z[head=5]","factor":2}`, in which a ';' is written \\u003b.
+Beside a list of numbers, `vector` may be a definition as in `analyses.vectors`, such as
+{"token":" Mary","minus":" John"}: the edit that is read names it, and the definition stands under that name in the
+vectors.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, field_validator
 
 from analyses.experiment import Experiment
-from analyses.vectors import Definition
+from analyses.vectors import Definition, inputs_of, used_by
+from hooks.errors import InputError
 from hooks.interventions import Intervention, parse_intervention
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
@@ -60,6 +61,23 @@ class CaptureRequest(Spec):
     @property
     def id(self) -> str:
         return digest(self.model_dump(mode="json"))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The names of the inputs that the edits copy from or that their vectors are made of. Raises InputError."""
+        made = used_by(self.edits, self.vectors).values()
+        copied = {name for edit in self.edits for name in edit.sources}
+        return frozenset(copied | {name for how in made for name in inputs_of(how)})
+
+    def named(self, name: str) -> PromptSet:
+        """The prompts that edits know under a name. Raises InputError."""
+        inputs = {**self.sources, CAPTURED: self.inputs}
+        if name not in inputs:
+            raise InputError(
+                f"an edit takes its value from ‘{name}’, and there is only {', '.join(inputs)}.",
+                "Choose a task or a table that has it, or another kind of edit.",
+            )
+        return inputs[name]
 
 
 class ExperimentRequest(Spec):

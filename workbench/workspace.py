@@ -19,7 +19,7 @@ from analyses.forecast import Forecast
 from analyses.grid import Grid
 from analyses.result import Result
 from analyses.tasks.base import TaskInputs
-from hooks.errors import InputError, ModelError, StoreError
+from hooks.errors import ModelError, StoreError
 from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
@@ -34,7 +34,7 @@ from workbench.images import Images
 from workbench.job_table import KEPT_ROWS, TABLE, JobTable
 from workbench.jobs import Job, NewJob
 from workbench.known import IMAGES, Answer, KnownModels
-from workbench.requests import CAPTURED, CaptureRequest, ExperimentRequest, ForecastRequest, Request
+from workbench.requests import CaptureRequest, ExperimentRequest, ForecastRequest, Request
 from workbench.results import ResultCard, Results
 from workbench.settings import Settings
 from workbench.sweeps import KeptSweeps
@@ -194,17 +194,10 @@ class Workspace:
         facts = ModelFacts(summary)
         batch = self.tokens(request.model, request.inputs)
         sites = CapturePlan.of(*request.sites).resolve(facts.info).sites
-        sources, vectors = sources_of(request.edits, request.vectors, lambda name: self._named(request, name))
+        sources, vectors = sources_of(
+            request.edits, request.vectors, lambda name: self.tokens(request.model, request.named(name))
+        )
         return self.store.find(capture_key(facts, batch, sites, request.edits, sources, vectors))
-
-    def _named(self, request: CaptureRequest, name: str) -> TokenBatch:
-        inputs = {**request.sources, CAPTURED: request.inputs}
-        if name not in inputs:
-            raise InputError(
-                f"an edit takes its value from ‘{name}’, and there is only {', '.join(inputs)}.",
-                "Choose a task or a table that has it, or another kind of edit.",
-            )
-        return self.tokens(request.model, inputs[name])
 
     # -- results
 

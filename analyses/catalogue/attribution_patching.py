@@ -233,7 +233,7 @@ def sentence(params: Params, experiment: Experiment) -> str:
     method = "AtP*" if params.method == "atp_star" else "attribution patching"
     check = f"; patch {params.check} of them for real" if params.check else ""
     return (
-        f"Estimate by {method} what patching {source} {site_in_words(params.site)} into "
+        f"Estimate by {method} what patching the {source} {site_in_words(params.site)} into "
         f"{prompts_in_words(experiment, run)} of the {run} set would do to "
         f"{metric_in_words(params.metric, experiment)}, at {params.where_in_words()} ({params.direction}){check}."
     )

@@ -59,7 +59,7 @@ class Params(Spec):
     clean end: k = 1 … m of m, as in the paper; the corrupt end: k = 0 … m − 1, as in its code). ablation: what a part
     carries that is cut. keys: count the k and v edges once per query head, or once per key/value head. size: edges (or
     nodes) of the circuit before those that lead nowhere are dropped; by default 1 % of them and at least 20 (10 %, at
-    least 5 nodes). rank: by absolute or by signed score. tau: of ACDC, in the metric's unit; what is left is its circuit.
+    least 5 nodes). rank: by absolute or by signed score. tau: of ACDC, in the metric's unit.
     """
 
     method: Method = "eap_ig"

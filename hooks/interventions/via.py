@@ -24,8 +24,9 @@ WRITERS = ("embed", "pos_embed", "z", "attn_out", "mixer_out", "mlp_out")
 class Via(Intervention):
     """Hand the reader `at` what `writers` wrote in the run on `source`, in place of what they write here.
 
-    at: a head's q, k or v, such as `L5.q[head=2]`, an MLP's input, or `ln_final`, what the unembedding reads; with positions, at these alone. writers: heads as
-    parts of z, such as `L3.z[head=1]`, whole writes such as `L3.mlp_out`, `embed`; all of them upstream of the reader.
+    at: a head's q, k or v, such as `L5.q[head=2]`, an MLP's input, or `ln_final`, what the unembedding reads; with
+    positions, at these alone. writers: heads as parts of z, such as `L3.z[head=1]`, whole writes such as `L3.mlp_out`,
+    `embed`; all of them upstream of the reader.
     """
 
     kind: Literal["via"] = "via"

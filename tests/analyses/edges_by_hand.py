@@ -125,5 +125,5 @@ class PlainEdges:
     def cut(self, clean, corrupt, prompt, writer, reader):
         """The metric that is lost when one edge carries what its writer wrote on the corrupt prompt."""
         change = self.change(clean, corrupt, prompt)[writer : writer + 1]
-        before = self.run(clean, prompt)[0]
-        return float(before - self.run(clean, prompt, {self.readers[reader]: -change})[0])
+        before, after = (self.run(clean, prompt, cut)[0] for cut in ({}, {self.readers[reader]: -change}))
+        return float((before - after).detach())

@@ -33,7 +33,7 @@ def runner(plain, analysis):
         params, *, clean=CLEAN, corrupt=CORRUPT, positions=None, corrupt_answers=False, progress=None,
         budget_bytes=64 << 20, seed=0, answers=True,
     ):  # fmt: skip
-        inputs = {} if clean is None else {"clean": prompts(clean, answers=answers, positions=positions)}
+        inputs = {"clean": prompts(clean, answers=answers, positions=positions)}
         if corrupt is not None:
             inputs["corrupt"] = prompts(corrupt, positions=positions)
         if corrupt_answers:

@@ -18,10 +18,9 @@ HEADS_OF = {
     "gpt_neox": ("L0.z[head=0]", "L1.z[head=2]"),
 }
 """The two heads of each; of the grouped model the first of each group, whose fellow writes nothing."""
-CONSTANT = 40.0
 
 
-def planted(variant: str) -> torch.nn.Module:
+def planted(variant: str, constant: float = 40.0) -> torch.nn.Module:
     """A model of three layers and four heads, of which two heads do the work."""
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None}
     config = AutoConfig.for_model(variant, **SETTINGS[variant], **ids, tie_word_embeddings=False)
@@ -32,10 +31,10 @@ def planted(variant: str) -> torch.nn.Module:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             is_gain = parameter.ndim == 1 and name.endswith("weight")
-            parameter.fill_(CONSTANT * (2 / 32) ** 0.5 if is_gain else 0.0)
+            parameter.fill_(constant * (2 / 32) ** 0.5 if is_gain else 0.0)
         embedding = model.get_input_embeddings().weight
         embedding[:, :8] = torch.randn(64, 8)
-        embedding[:, 30], embedding[:, 31] = CONSTANT, -CONSTANT
+        embedding[:, 30], embedding[:, 31] = constant, -constant
         model.lm_head.weight[:, 16:24] = torch.randn(64, 8)
         for layer in range(LAYERS):
             _elsewhere(hand, layer)
@@ -46,13 +45,13 @@ def planted(variant: str) -> torch.nn.Module:
 
 
 def _elsewhere(hand: ByHand, layer: int) -> None:
-    """Small random weights by which heads and the MLP write to dimensions 24 to 29."""
+    """Small random weights by which heads and the MLP read all but the constant and write to dimensions 24 to 29."""
     conv, mlp = hand.variant == "gpt2", hand._block(layer).mlp
     values, output = (hand._edge(name, layer)[0].weight for name in ("v", "z"))
-    hand._open("v", values if conv else values.T).normal_(0, 0.1)
+    hand._open("v", values if conv else values.T)[:24].normal_(0, 0.1)
     for module in mlp.modules():
         if getattr(module, "weight", None) is not None:
-            module.weight.normal_(0, 0.1)
+            (module.weight if conv else module.weight.T)[:24].normal_(0, 0.1)
     down = [module for module in mlp.modules() if getattr(module, "weight", None) is not None][-1].weight
     for weight in (output, down):
         rows = weight.T if conv else weight

@@ -263,5 +263,5 @@ def test_an_attribution_is_called_an_estimate_in_words():
     inputs = {"clean": prompts(CLEAN, answers=True), "corrupt": prompts(CORRUPT)}
     spec = {"model": "tiny", "inputs": inputs, "analysis": "attribution_patching", "params": {"site": "z"}}
     words = sentence(normalised(Experiment.model_validate(spec)))
-    assert words.startswith("Estimate by attribution patching what patching clean head outputs into 2 prompts")
+    assert words.startswith("Estimate by attribution patching what patching the clean head outputs into 2 prompts")
     assert "20 of them for real" in words

@@ -13,10 +13,11 @@ from analyses.circuit import Graph
 from analyses.circuit_run import CircuitRuns
 from analyses.experiment import Experiment
 from analyses.pairs import measure_of
+from hooks import tiny
 from hooks.errors import InputError
 from hooks.interventions.via import Via
 from hooks.model import instrument
-from tests.analyses.by_hand import build
+from tests.analyses.by_hand import VARIANTS, build
 from tests.analyses.circuit_by_hand import Circuit
 from tests.analyses.pairs import CLEAN, CORRUPT, difference, prompts
 
@@ -31,9 +32,9 @@ CASES = [
 ]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def opened(variant):
-    plain = build(variant)
+    plain = build(variant) if variant in VARIANTS else tiny.build(variant)
     return plain, instrument(plain, name=variant)
 
 
@@ -111,15 +112,11 @@ def _reader(graph, target, channel):
     return f"{layer}.{channel}[head={head // graph.info.group if channel in 'kv' else head}]"
 
 
-@pytest.mark.parametrize("variant", ["llama", "gpt_neox"])
-def test_circuits_run_together_alone_or_after_one_another_are_the_same(variant):
-    masks = random_masks(runs(variant).graph, 0.2, 0.5, 0.9)
-    together = runs(variant).values(masks)
-    alone = np.concatenate([runs(variant).values(mask[None]) for mask in masks])
-    few_bytes = runs(variant, budget=1).values(masks)
-    np.testing.assert_allclose(alone, together, atol=1e-5)
-    np.testing.assert_allclose(runs(variant).values(masks, remember=True), together, atol=1e-5)
-    np.testing.assert_allclose(few_bytes, together, atol=1e-5)
+def test_circuits_run_together_alone_or_after_one_another_are_the_same():
+    masks = random_masks(runs("llama").graph, 0.2, 0.5, 0.9)
+    together = runs("llama").values(masks)
+    np.testing.assert_allclose(runs("llama", budget=1).values(masks), together, atol=1e-5)
+    np.testing.assert_allclose(runs("llama").values(masks, remember=True), together, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["gpt2", "llama"])
@@ -134,6 +131,25 @@ def test_an_edited_circuit_runs_from_the_layer_that_reads_otherwise(variant, lay
     value = found.values(edited[None], remember=True)
     assert found.layers - before == graph.info.n_layers - layer
     np.testing.assert_allclose(value, runs(variant).values(edited[None]), atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["qwen3", "phi3", "llama-multi-query", "granite"])
+def test_query_heads_that_keep_the_same_keys_are_as_if_they_shared_them(variant):
+    """Also in a forward beside circuits whose heads differ, for which attention takes its rows once per member."""
+    shared, own = runs(variant, keys="kv_head"), runs(variant)
+    merged = random_masks(shared.graph, 0.5)[0]
+    mask = np.zeros_like(own.graph.allowed)
+    for place, (target, channel) in enumerate(own.graph.readers):
+        heads, group = own.graph.attending(_layer(target), channel), own.graph.info.group
+        first = heads[heads.index(target) // group * group] if channel in "kv" else target
+        mask[:, place] = merged[:, shared.graph.reader_index[first, channel]]
+    differing = random_masks(own.graph, 0.5, seed=4)[0]
+    np.testing.assert_allclose(own.values(np.stack([mask, differing]))[0], shared.values(merged[None])[0], atol=1e-5)
+    assert own.bench.model.edge_runs.keeps_apart
+
+
+def _layer(target):
+    return 0 if target == "logits" else int(target[1 : target.index(".")])
 
 
 def test_what_has_been_measured_is_not_run_again():

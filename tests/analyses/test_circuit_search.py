@@ -16,13 +16,13 @@ from analyses.execute import run_experiment
 from analyses.experiment import Experiment
 from hooks.errors import InputError, SpecError
 from hooks.model import instrument, open_model
-from tests.analyses.by_hand import VARIANTS, ByHand, build
+from tests.analyses.by_hand import ByHand, build
 from tests.analyses.edges_by_hand import PlainEdges
 from tests.analyses.pairs import CLEAN, CORRUPT, runner
 from tests.analyses.planted import HEADS_OF, planted
 
 ADDING = ("gpt2", "llama", "gpt_neox")
-COMPILED = Path("/work/shared/models/tracr-frac-prevs")
+COMPILED = Path(__file__).parents[3] / "shared" / "models" / "tracr-frac-prevs"
 
 
 @lru_cache
@@ -211,6 +211,16 @@ def test_a_divergence_is_integrated_or_refused_and_counts_as_less_is_better():
     assert np.abs(search_on("gpt2")({"method": "eap_ig", "metric": "kl"}).grid("score").values).max() > 1e-3
 
 
+def test_scores_of_a_large_graph_are_a_table_of_writers_and_readers(monkeypatch):
+    graph, listed = graph_of("gpt2"), search_on("gpt2")({"method": "eap"})
+    monkeypatch.setattr("analyses.catalogue.circuit_search.LISTED", 10)
+    result = runner(build("gpt2"), "circuit_search")({"method": "eap"}, budget_bytes=1)
+    grid = result.grid("score")
+    assert grid.coords["reader"][-1] == "logits in" and (grid.valid == graph.allowed).all()
+    np.testing.assert_allclose(grid.values, table(listed, graph), atol=1e-5)
+    assert [edge["source"] for edge in result.circuit["edges"]] == [edge["source"] for edge in listed.circuit["edges"]]
+
+
 @pytest.mark.parametrize(
     ("params", "why"),
     [
@@ -241,16 +251,47 @@ def test_planted_circuits_are_found(variant, method):
     assert auroc(result, true) == 1.0
 
 
+@pytest.mark.parametrize("variant", ["gpt2", "llama"])
+def test_eap_is_exact_where_the_model_is_linear_between_the_edges(variant):
+    """Heads that attend evenly, and norms whose scale a large constant holds."""
+    run = runner(planted(variant, constant=400.0), "circuit_search")
+    keys = {"keys": "kv_head"} if variant == "llama" else {}
+    estimated, exact = (run({"method": method, **keys}).grid("score").values for method in ("eap", "exact"))
+    assert np.abs(exact).max() > 0.5
+    np.testing.assert_allclose(estimated, exact, atol=2e-3 * np.abs(exact).max())
+
+
 def test_acdc_tries_several_cuts_at_a_time_and_decides_as_one_at_a_time(monkeypatch):
-    run = runner(build("gpt2"), "circuit_search")
-    together = run({"method": "acdc", "tau": 1e-3, "metric": "kl"})
+    run = runner(planted("gpt_neox"), "circuit_search")
+    several = run({"method": "acdc", "tau": 0.05, "metric": "kl"}, clean=CLEAN[:1], corrupt=CORRUPT[:1])
     monkeypatch.setattr("analyses.circuit_exact.TOGETHER", 1)
-    alone = run({"method": "acdc", "tau": 1e-3, "metric": "kl"})
-    assert 0 < alone.circuit["size"] < 400
-    np.testing.assert_allclose(together.grid("score").values, alone.grid("score").values, atol=1e-5)
-    assert [(e["source"], e["target"]) for e in together.circuit["edges"]] == [
+    alone = run({"method": "acdc", "tau": 0.05, "metric": "kl"}, clean=CLEAN[:1], corrupt=CORRUPT[:1])
+    assert alone.circuit["size"] == 3
+    np.testing.assert_allclose(several.grid("score").values, alone.grid("score").values, atol=1e-6)
+    assert [(e["source"], e["target"]) for e in several.circuit["edges"]] == [
         (e["source"], e["target"]) for e in alone.circuit["edges"]
     ]
+
+
+@pytest.mark.skipif(not COMPILED.exists(), reason="the compiled model is not here")
+@pytest.mark.parametrize(
+    ("method", "metric"), [("exact", "squared_error"), ("acdc", "squared_error"), ("eap", "value")]
+)
+def test_the_edges_of_a_compiled_model_rank_above_all_that_carry_nothing(method, metric):
+    """Zero ablation. The embedding's edge to the logits carries the constants that hold the final norm's scale."""
+    true = {("embed", "L0.mlp_out", "in"), ("embed", "L1.z[head=0]", "q"), ("embed", "L1.z[head=0]", "k"),
+            ("L0.mlp_out", "L1.z[head=0]", "v"), ("L1.z[head=0]", "logits", "in")}  # fmt: skip
+    rows = ["x y x z", "w x x y", "z z x w", "x x y y"]
+    shares = [[None, *np.cumsum([t == "x" for t in row.split()]) / np.arange(1, 5)] for row in rows]
+    inputs = {"clean": {"prompts": rows, "labels": shares}, "corrupt": {"prompts": rows[::-1]}}
+    params = {"method": method, "metric": metric, "ablation": "zero", "tau": 1e-4}
+    spec = {"model": "compiled", "inputs": inputs, "analysis": "circuit_search", "params": params}
+    experiment = Experiment.model_validate(spec)
+    result = run_experiment(experiment, Bench(open_model(COMPILED), experiment))
+    assert auroc(result, true | {("embed", "logits", "in")}) == 1.0
+    if method == "acdc":
+        edges = {edge.key for edge in Circuit.model_validate(result.circuit).edges}
+        assert edges == true | {("embed", "logits", "in")}
 
 
 def auroc(result, true):

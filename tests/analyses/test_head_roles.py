@@ -29,10 +29,9 @@ def result(by_hand):
 
 
 @pytest.fixture(scope="module")
-def llama():
-    """A plain model, and its roles where nobody reaches the name movers' threshold."""
-    model = ByHand("llama").model
-    return model, runner(model, "head_roles")({**SMALL, "thresholds": {"name_mover": 2.0}}, clean=PROMPTS)
+def gemma():
+    """Runs on a model that norms what its heads write together."""
+    return runner(ByHand("gemma2").model, "head_roles")
 
 
 def patterns(by_hand, ids):
@@ -123,27 +122,23 @@ def test_labels_are_thresholds_which_every_grid_names(result):
     assert "threshold for the label: 0.4" in result.grid("previous_token").about
 
 
-def test_patterns_are_those_of_head_scores(llama):
-    model, result = llama
-    scores = runner(model, "head_scores")
-    named = ("previous_token", "induction", "duplicate_token")
-    alone = scores({"scores": named, "n": 6, "sequences": 2}, clean=None)
-    for name in named:
-        assert result.grid(name).values == pytest.approx(alone.grid(name).values, abs=1e-6)
+def test_patterns_on_repeated_tokens_are_the_plain_models(by_hand, result):
+    drawn = torch.randint(64, (2, 6), generator=torch.Generator().manual_seed(0)).tolist()
+    places = {"previous_token": (range(1, 12), 1), "induction": (range(6, 12), 5), "duplicate_token": (range(6, 12), 6)}
+    seen = torch.stack([patterns(by_hand, [*row, *row]) for row in drawn])
+    for name, (queries, back) in places.items():
+        expected = torch.stack([seen[..., q, q - back] for q in queries]).mean(dim=(0, 1))
+        assert result.grid(name).values == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_without_a_mover_nobody_can_be_inhibited_and_the_grid_says_so(llama):
-    grid = llama[1].grid("s_inhibition")
-    assert grid.valid is not None and not grid.valid.any()
-    assert "no head reaches the name movers' threshold" in grid.about
-
-
-def test_heads_that_are_normed_together_have_no_ov_of_their_own():
-    result = runner(ByHand("gemma2").model, "head_roles")({"n": 6, "sequences": 1}, clean=PROMPTS)
+def test_heads_that_are_normed_together_have_no_ov_and_without_a_mover_nobody_is_inhibited(gemma):
+    result = gemma({"n": 6, "sequences": 1}, clean=PROMPTS)
     assert not result.grid("copying").valid.any() and not result.grid("name_mover").valid.any()
     assert result.grid("induction").valid is None
+    inhibition = result.grid("s_inhibition")
+    assert not inhibition.valid.any() and "no head reaches the name movers' threshold" in inhibition.about
 
 
-def test_prompts_without_their_answer_have_no_movers(llama):
+def test_prompts_without_their_answer_have_no_movers(gemma):
     with pytest.raises(InputError, match="no prompt holds its own answer"):
-        runner(llama[0], "head_roles")({"n": 2, "sequences": 1})
+        gemma({"n": 2, "sequences": 1})

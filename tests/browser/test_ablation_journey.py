@@ -181,7 +181,9 @@ def test_an_attention_cell_is_cut_and_the_difference_is_shown(page: Page, app_ur
     page.mouse.click(*corner)
     expect(page.locator("#attn-cut")).to_have_text(re.compile(r"Cut edge \d+ → 0"))
     page.locator("#attn-cut").click()
-    expect(page.locator("#tray-list")).to_contain_text(re.compile(r"cut the attention of head 1\.2 from .* to position 0"))
+    expect(page.locator("#tray-list")).to_contain_text(
+        re.compile(r"cut the attention of head 1\.2 from .* to position 0")
+    )
     page.locator("#attn-tab-difference").click()
     expect(page.locator("#attn-head.wb-edited")).to_be_visible()
     expect(page.locator("#attn-map .heatmaplayer image")).to_be_visible()

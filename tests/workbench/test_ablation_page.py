@@ -24,6 +24,7 @@ from tests.workbench.components import all_of, text_of
 from workbench.figures.numbers import number
 from workbench.pages import ablation as page
 from workbench.parts import ablation_request as asks
+from workbench.parts import metric_field
 from workbench.parts.ablation_effect import later, numbers
 from workbench.parts.ablation_picker import picker_spec, position_chips
 from workbench.parts.ablation_sweep import status
@@ -142,6 +143,26 @@ def test_a_metric_says_what_the_prompt_lacks(metric: str, answer: str, foil: str
 @pytest.mark.parametrize("metric", ["kl", "loss"])
 def test_kl_and_loss_need_no_answer(metric: str) -> None:
     asks.check_metric(State(metric=metric, answer="", foil=""))
+
+
+def test_an_expression_is_measured_as_it_is_written(state: Callable[..., State]) -> None:
+    own = "logit('!') - max(logit('?'), logit(foil))"
+    given = state(edits=EDIT, metric=own)
+    assert asks.effect_experiment(given, asks.selection(given)).params["metric"] == {"expression": own}
+    with pytest.raises(InputError, match="needs a foil"):
+        asks.check_metric(given.model_copy(update={"foil": ""}))
+
+
+@pytest.mark.parametrize(
+    ("metric", "wrong"),
+    [("kl", ""), ("logit('!')", ""), ("logit('!'", "character 10"), ("logit('two words')", "tokens"),
+     ("logit('!') + prob('?')", "unit")],
+)  # fmt: skip
+def test_what_is_wrong_with_an_expression_is_said_before_it_runs(
+    opened: Workspace, state: Callable[..., State], metric: str, wrong: str
+) -> None:
+    said = metric_field.what_is_wrong(opened, state(metric=metric))
+    assert (wrong in said) if wrong else said == ""
 
 
 def test_an_unknown_metric_or_sweep_from_an_address_is_named() -> None:
@@ -315,6 +336,34 @@ def test_attention_is_shown_from_the_first_layer_that_moved() -> None:
 
 
 # ---- The sweep
+
+
+def test_every_prompt_of_a_task_has_a_dot_and_the_mean_says_over_how_many(
+    opened: Workspace, state: Callable[..., State]
+) -> None:
+    rows = [json.dumps({"prompt": f"{PROMPT}{end}", "answer": "!", "foil": "?"}) for end in (" a", " b")]
+    data = opened.tables.put("two.jsonl", "jsonl", "\n".join(rows).encode())
+    given = state(edits=EDIT, data=data)
+    opened.wait(watch_effect(opened, given, "me").job)
+    seen = watch_effect(opened, given, "me").content
+    assert "mean over 2 prompts" in text_of(seen) and "95 % interval" in text_of(seen)
+    (dots,) = all_of(seen, lambda part: getattr(part, "id", None) == "abl-prompts")
+    assert len(dots.figure.data[0].x) == 2
+
+
+def test_cells_inside_the_controls_range_are_grey_where_that_is_asked_for(
+    opened: Workspace, state: Callable[..., State]
+) -> None:
+    opened.wait(start_sweep(opened, given := state(), "me").id)
+    shown, hidden = (
+        watch_sweep(opened, given.model_copy(update={"hide_inside": hide}), "me").content for hide in (False, True)
+    )
+    spec, grey = (json.loads(data_of(content, "data-cells")[0]) for content in (shown, hidden))
+    assert spec["inside"] == grey["inside"] and sum(map(sum, grey["inside"])) > 0
+    assert (spec["grey"], grey["grey"]) == (False, True)
+    outside = 8 - sum(map(sum, grey["inside"]))
+    assert f"{outside} of 8 cells lie outside it" in text_of(hidden)
+    assert len(data_of(hidden, "data-abl-toggle")) == outside < len(data_of(shown, "data-abl-toggle"))
 
 
 def test_a_sweep_waits_to_be_asked_and_then_measures_every_cell(opened: Workspace, state: Callable[..., State]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,14 @@ def test_compared_maps_share_one_range_and_their_difference_is_second_minus_firs
     a, b, moved = figures(compare(left, right, "light"))
     assert (a.data[0].zmin, a.data[0].zmax) == (b.data[0].zmin, b.data[0].zmax) == (-5.0, 5.0)
     assert np.asarray(moved.data[0].z)[0].tolist() == [4.0, 0.0]
+
+
+def test_maps_about_different_baselines_are_compared_without_one_range() -> None:
+    left, right = made(over=True), made(over=True, prompt="c d")
+    about_one = replace(right.grids["effect"], baseline=1.0)
+    a, b, _ = figures(compare(left, replace(right, grids={"effect": about_one}), "light"))
+    assert a.data[0].zmin + a.data[0].zmax == pytest.approx(0)
+    assert b.data[0].zmin + b.data[0].zmax == pytest.approx(2)
 
 
 def test_compared_numbers_stand_in_one_row_with_their_difference() -> None:

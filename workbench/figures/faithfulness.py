@@ -32,7 +32,9 @@ def curve(
         figure.add_traces(_drawn(control, bounds_of(control, grids), "random circuits", "muted", theme))
     figure.add_traces(_drawn(grid, bounds_of(grid, grids), grid.name.replace("_", " "), "accent", theme))
     figure.update_layout(template=themes.template(theme), title_text=text(title))
-    figure.update_xaxes(title_text="share of edges kept", type="log", tickformat="~%")
+    sizes = [float(size) for size in grid.coords[SIZE]]
+    labels = {"tickvals": sizes, "ticktext": [percent(size) for size in sizes]}
+    figure.update_xaxes(title_text="share of edges kept", type="log", **labels)
     figure.update_yaxes(title_text=f"{grid.name.replace('_', ' ')} ({grid.unit})")
     for level in (0.0, 1.0):
         figure.add_hline(y=level, line={"color": themes.role("line-strong", theme), "width": 1, "dash": "dot"})

@@ -25,6 +25,8 @@ WIDTHS = (0.6, 1.2, 2.2, 3.6, 5.5)
 DASHES = {"q": "dot", "k": "dash", "v": "solid", "in": "solid"}
 SIGNS = {1: "positive", -1: "negative", 0: "line-strong"}
 STEPS = np.linspace(0.0, 1.0, 9)
+MET = {"q": 3, "k": 4, "v": 5, "in": 4}
+"""At which step hover and the letter of an edge are, so that the channels of one pair of nodes stay apart."""
 NAMED, LETTERED = 150, 60
 """Most nodes and edges that are labelled in the drawing; hover names all of them."""
 ROW_HEIGHT, MARGINS = 46, 130
@@ -151,7 +153,7 @@ def _curve(edge: Mapping[str, Any], places: Mapping[str, Drawn]) -> tuple[np.nda
     if abs(stop.x - start.x) < NEAR and stop.y - start.y > 1:
         # A straight line would run through the nodes between the two.
         x = x - BOW * min(1.0, (stop.y - start.y) / 6) * np.sin(np.pi * STEPS)
-    return x, start.y + 0.12 + (stop.y - start.y - 0.24) * STEPS
+    return x, start.y + (stop.y - start.y) * STEPS
 
 
 def _lines(
@@ -167,8 +169,8 @@ def _lines(
 
 
 def _middles(edges: Sequence[Mapping[str, Any]], places: Mapping[str, Drawn], theme: themes.ThemeName) -> go.Scatter:
-    """Points in the middle of the edges: what hover and a click meet. customdata: source, target, channel."""
-    middles = [tuple(float(axis[len(STEPS) // 2]) for axis in _curve(edge, places)) for edge in edges]
+    """Points about the middle of the edges: what hover and a click meet. customdata: source, target, channel."""
+    middles = [tuple(float(axis[MET[edge["channel"]]]) for axis in _curve(edge, places)) for edge in edges]
     lettered = len(edges) <= LETTERED
     return go.Scatter(
         x=[at[0] for at in middles],

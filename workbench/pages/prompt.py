@@ -19,6 +19,8 @@ from workbench.urls import State
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
+ABOUT = "The tokens exactly as the model gets them, and what it expects after each."
+
 
 def layout(workspace: Workspace, state: State) -> Any:
     """The page for the prompt of the state; what is captured already is drawn at once."""
@@ -46,7 +48,9 @@ def layout(workspace: Workspace, state: State) -> Any:
         dcc.Store(id="gen-shown"),
         dcc.Store(id="gen-sink"),
         dcc.Store(id="prompt-edited-shown"),
-        page_head("Prompt", "The tokens exactly as the model gets them, and what it expects after each.", [position, edit]),
+        page_head(
+            "Prompt", "The tokens exactly as the model gets them, and what it expects after each.", [position, edit]
+        ),
         _tokens(batch, state),
         generation_views.continuation(state),
         panel(

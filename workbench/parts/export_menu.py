@@ -11,7 +11,7 @@ from dash import Dash, html
 from flask import Response, jsonify, request
 
 from hooks.errors import StoreError, WorkbenchError
-from workbench.export import FORMS, Theme, export
+from workbench.export import CIRCUIT_FORMS, FORMS, Theme, export
 from workbench.parts.icons import icon
 
 if TYPE_CHECKING:
@@ -21,9 +21,13 @@ ROUTE = "/export/<result_id>/<form>"
 FIGURES = ("svg", "pdf", "png")
 
 
-def export_menu(result_id: str, grid: str = "") -> Any:
-    """A button that opens the list of forms. grid: which grid a figure shows, the first without it."""
-    items = [html.Li(_item(result_id, form, FORMS[form].title, grid)) for form in FORMS]
+def export_menu(result_id: str, grid: str = "", *, circuit: bool = False) -> Any:
+    """A button that opens the list of forms. grid: which grid a figure shows, the first without it.
+
+    circuit: the result is of a circuit, which has forms of its own.
+    """
+    forms = {**FORMS, **CIRCUIT_FORMS} if circuit else FORMS
+    items = [html.Li(_item(result_id, form, shown.title, grid)) for form, shown in forms.items()]
     return html.Details(
         [
             html.Summary([icon("export", size=16), "Export"], className="wb-button", title="Export (e)"),
@@ -42,7 +46,8 @@ def figure_buttons(result_id: str, grid: str) -> Any:
 
 
 def _item(result_id: str, form: str, text: str, grid: str, label: str = "") -> Any:
-    data = {"data-export": f"/export/{result_id}/{form}", "data-grid": grid if FORMS[form].of_grid else ""}
+    of_grid = form in FORMS and FORMS[form].of_grid
+    data = {"data-export": f"/export/{result_id}/{form}", "data-grid": grid if of_grid else ""}
     spoken = {"aria-label": label} if label else {}
     return html.Button(text, type="button", className="exp-item", **data, **spoken)
 

@@ -90,7 +90,7 @@ def metric_field(metric: str, known: dict[str, str], id: str, wrong: str = "") -
               {"value": OWN, "label": "Custom expression…"}],
     )  # fmt: skip
     field = dmc.TextInput(
-        id=f"{id}-own", label="Expression", value=metric if own else "", placeholder=EXAMPLE, debounce=600, w=400,
+        id=f"{id}-own", label="Expression", value=metric if own else "", placeholder=EXAMPLE, debounce=600,
         error=wrong or None, inputWrapperOrder=["label", "input", "error", "description"],
         description="logit, logprob, prob or rank of a token, answer or foil; + − * / ( ) max min mean sum",
     )  # fmt: skip

@@ -90,7 +90,8 @@ def _maps(left: Result, right: Result, name: str, theme: ThemeName) -> Any:
     a, b = left.grids[name], right.grids[name]
     if max(a.values.size, b.values.size) > DRAWN_CELLS:
         return panel(title_of(a), html.P("Too many cells to draw here; export both as bundles.", className="wb-muted"))
-    one_range = a.unit == b.unit
+    # Recoveries of denoising and of noising begin at 0 and at 1: one scale has no middle for both.
+    one_range = a.unit == b.unit and a.baseline == b.baseline
     low, high = zip(span(a), span(b), strict=True)
     limits = (min(low), max(high)) if one_range else None
     figures = [_figure("A", left, a, theme, limits), _figure("B", right, b, theme, limits)]

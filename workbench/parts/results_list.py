@@ -114,7 +114,7 @@ def _actions(card: ResultCard, beside: str) -> Any:
         [
             _button("Open", {"open": card.id, "beside": ""}, "wb-button"),
             compare,
-            export_menu(card.id),
+            export_menu(card.id, circuit=card.analysis.startswith("circuit_")),
             delete_button(card.id),
         ],
         className="wb-tools",
