@@ -1,7 +1,7 @@
 """What judging circuits costs, in process time over that of one plain forward of the same prompts; prints JSON.
 
-opening: both runs of the pairs, with every check. curve: faithfulness at the ten usual sizes, edges ranked by EAP. edit:
-one edge of a circuit of `--edges` edges cut or added again, by the layer that reads it. Medians of several rounds.
+opening: both runs of the pairs, with every check. curve: faithfulness at the ten usual sizes, edges ranked by EAP.
+edit: one edge of a circuit of `--edges` edges cut or added, by the layer that reads it. Medians of several rounds.
 
 Usage: python bench/circuit_curve.py [MODEL] [--rounds N] [--prompts N] [--edges N] [--keys query_head|kv_head]
 """
@@ -63,11 +63,16 @@ def one_round(bench: Bench, graph: Graph, scores: np.ndarray, edges: int) -> Ite
     yield "curve", seconds(lambda: runs.values(masks)) / plain
     kept = graph.prune(graph.top(scores, edges, by="signed"))
     for layer in sorted({0, graph.info.n_layers // 2, graph.info.n_layers - 1}):
-        runs = CircuitRuns(bench, graph, runs.measure, "counterfactual")
-        runs.values(kept[None], remember=True)
-        edited = kept.copy()
-        edited[0, graph.reader_index[f"L{layer}.mlp_out", "in"]] ^= True
-        yield f"edit_at_{layer}", seconds(lambda runs=runs, mask=edited: runs.values(mask[None], remember=True)) / plain
+        yield f"edit_at_{layer}", _edit(bench, graph, kept, layer) / plain
+
+
+def _edit(bench: Bench, graph: Graph, kept: np.ndarray, layer: int) -> float:
+    """Seconds for one edge into the MLP of a layer, after the circuit has run."""
+    runs = CircuitRuns(bench, graph, measure_of("logit_diff", bench), "counterfactual")
+    runs.values(kept[None], remember=True)
+    edited = kept.copy()
+    edited[0, graph.reader_index[f"L{layer}.mlp_out", "in"]] ^= True
+    return seconds(lambda: runs.values(edited[None], remember=True))
 
 
 def main() -> None:

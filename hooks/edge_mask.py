@@ -73,7 +73,8 @@ class EdgeMask:
             if self.memory is not None or self._wanted(writer):
                 if self._before(writer.site):
                     assert self.memory is not None
-                    self._store(writer, self.memory.changes[writer.site][None])
+                    with torch.inference_mode():
+                        self._store(writer, self.memory.changes[writer.site][None])
                 else:
                     found[writer.site] = self._writing(writer)
         for reader in self.layout.readers:

@@ -27,7 +27,7 @@ from hooks.interventions.base import EditContext, Intervention
 from hooks.observe import Observation
 from hooks.plan import all_sites
 from hooks.run import Run, forward, plain_forward
-from hooks.schedule import in_worlds, on_prompts, stack_of
+from hooks.schedule import on_prompts, stack_of
 from hooks.sites import MAIN, SITES, Part, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
@@ -154,24 +154,6 @@ def prove(
 
 
 @torch.inference_mode()
-def joins_hold(
-    model: PreTrainedModel, wiring: Wiring, info: ModelInfo, batch: TokenBatch, device: torch.device | str
-) -> bool:
-    """Whether rows can join the batch at a later layer: rows that are left as they are give the clean rows' logits."""
-    if not wiring.joins:
-        return False
-    worlds = [(_Touched(at=Part(Site("resid_pre", layer))),) for layer in {info.n_layers // 2, info.n_layers - 1}]
-    try:
-        logits = forward(model, wiring, batch, schedule=in_worlds(batch, worlds, info.n_layers), device=device).logits
-    except (RuntimeError, IndexError):
-        # Some families hand each block a tensor whose rows are no prompts (BLOOM's slopes: batch times heads), and some
-        # classifiers count prompts by their ids, which joined rows have not.
-        return False
-    clean, *joined = logits.float().unflatten(0, (1 + len(worlds), len(batch)))
-    limit = TOLERANCE[model.dtype] * max(1.0, float(clean.abs().max()))
-    return all(_largest(rows, clean) <= 10 * limit for rows in joined)
-
-
 def _present(site: Site, wiring: Wiring) -> bool:
     if site in wiring.ports or site.name == "logits":
         return True

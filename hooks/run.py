@@ -96,7 +96,14 @@ def forward(
             "Use a shorter prompt, fewer prompts, or --device cpu.",
         ) from error
     captured = {site: _in_given_order(value, schedule) for site, value in tap.captured.items() if site in reads}
-    logits = _in_given_order(feed.answers(output, batch), schedule)
+    answers = feed.answers(output, batch)
+    if answers.shape[0] != schedule.batch * (1 + schedule.worlds):
+        # Some classifiers count prompts by their ids: the rows that joined later would be lost without a word.
+        raise ModelError(
+            f"{type(model).__name__} gives {answers.shape[0]} answers for {schedule.batch * (1 + schedule.worlds)} rows.",
+            "Its rows cannot join a forward at a later layer.",
+        )
+    logits = _in_given_order(answers, schedule)
     if Site("logits") in reads:
         captured[Site("logits")] = logits.clone()
     return Run(logits, Activations(captured, batch), dict(tap.seen))

@@ -16,14 +16,16 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from hooks.activations import Activations
+from hooks.errors import ModelError
 from hooks.interventions import Intervention
+from hooks.interventions.scale import Scale
 from hooks.interventions.zero import Zero
 from hooks.kv_cache import fresh_cache, takes_cache, whole_sites
 from hooks.prefix import keys_and_values, past_of
-from hooks.proof import TOLERANCE, joins_hold
+from hooks.proof import TOLERANCE
 from hooks.reads import Reads
 from hooks.run import Run, forward
-from hooks.schedule import Window, World, in_worlds, join_layer
+from hooks.schedule import Schedule, Window, World, in_worlds, join_layer, on_prompts
 from hooks.sites import MAIN, Part, Site
 
 if TYPE_CHECKING:
@@ -96,8 +98,36 @@ class Worlds:
 
     @cached_property
     def joins(self) -> bool:
-        """Whether rows may join the batch at a later layer: tried once, with rows that edits leave as they are."""
-        return joins_hold(self._model, self._wiring, self._info, self._probe, self._device)
+        """Whether rows may join the batch at a later layer; tried once.
+
+        Left as they are, they give the clean rows' logits; edited, those of the same edit on the prompts themselves.
+        """
+        if not self._wiring.joins:
+            return False
+        last = Part(Site("resid_pre", self._info.n_layers - 1))
+        middle = Part(Site("resid_pre", self._info.n_layers // 2))
+        worlds = [(Scale(at=middle, factor=1.0),), (Scale(at=last, factor=1.0),), (Zero(at=last),)]
+        try:
+            packed = self._forward(in_worlds(self._probe, worlds, self._info.n_layers))
+        except (RuntimeError, IndexError, ModelError):
+            # Some families hand each block a tensor whose rows are no prompts (BLOOM's slopes: batch times heads), and
+            # some classifiers count prompts by their ids, which joined rows have not.
+            return False
+        clean, *joined, zeroed = packed.unflatten(0, (1 + len(worlds), len(self._probe)))
+        limit = 10 * self._limit(clean)
+        # A tower whose last norm reads zeros has no direction, and its similarity is no number: alone as in company.
+        alone = self._forward(on_prompts(self._probe, worlds[-1]))
+        near = torch.allclose(zeroed, alone, rtol=0.0, atol=limit, equal_nan=True)
+        return near and all(float((rows - clean).abs().max()) <= limit for rows in joined)
+
+    def _forward(self, schedule: Schedule) -> Tensor:
+        """Logits of the probe in float32."""
+        run = forward(self._model, self._wiring, self._probe, schedule=schedule, device=self._device)
+        return run.logits.float()
+
+    def _limit(self, logits: Tensor) -> float:
+        """How far logits may be off by rounding."""
+        return TOLERANCE[self._model.dtype] * max(1.0, float(logits.abs().max()))
 
     @cached_property
     def whole(self) -> frozenset[str]:
@@ -124,8 +154,7 @@ class Worlds:
             # Some families make masks or positions that do not fit a past whose rows grow from layer to layer.
             return False
         whole = self.run(batch, worlds, logits_at=at).logits.float()
-        limit = TOLERANCE[self._model.dtype] * max(1.0, float(whole.abs().max()))
-        return float((tail - whole).abs().max()) <= 10 * limit
+        return float((tail - whole).abs().max()) <= 10 * self._limit(whole)
 
 
 def prompts_in(past: Cache, batch: TokenBatch) -> slice:

@@ -14,7 +14,7 @@ from analyses.circuit_run import CircuitRuns
 from analyses.experiment import Experiment
 from analyses.pairs import measure_of
 from hooks import tiny
-from hooks.errors import InputError
+from hooks.errors import InputError, SiteMissing
 from hooks.interventions.via import Via
 from hooks.model import instrument
 from tests.analyses.by_hand import VARIANTS, build
@@ -166,6 +166,11 @@ def test_edges_that_lead_nowhere_change_nothing_under_counterfactual_ablation():
     pruned = np.stack([found.graph.prune(mask) for mask in masks])
     assert (pruned.sum((1, 2)) < masks.sum((1, 2))).any()
     np.testing.assert_allclose(found.values(pruned), found.values(masks), atol=1e-5)
+
+
+def test_a_model_whose_parts_do_not_add_up_is_refused():
+    with pytest.raises(SiteMissing, match="not the sum of what its nodes write"):
+        _ = runs("bert").full
 
 
 def test_c42_pairs_of_different_token_length_are_refused_with_both_counts():

@@ -52,6 +52,10 @@ CASES = [
         "Project vector ‘name’ out of the residual stream leaving layer 2",
     ),
     ({"kind": "scale", "at": "L1.mlp_out", "factor": 0.5}, "Multiply MLP 1 by 0.5"),
+    (
+        {"kind": "via", "at": "L2.q[head=1]", "writers": ["L1.z[head=0]", "embed"]},
+        "Hand queries of head 2.1 what L1.z[head=0], embed wrote on ‘corrupt’",
+    ),
     ({"kind": "set", "at": "L1.mlp_post[unit=7]", "value": 6}, "Set neuron 1.7 to 6"),
     (
         {"kind": "set", "at": "L1.attn_out", "vector": [0.5] * 32},
