@@ -168,9 +168,7 @@ class Bench:
         batch = self.batch(inputs) if isinstance(inputs, str) else inputs
         self.forwards += 1
         known = self.sources([edit for world in worlds for edit in world], sources)
-        return self.model.run_worlds(
-            batch, worlds, plan, sources=known, logits_at=logits_at, start=start, past=past
-        )
+        return self.model.run_worlds(batch, worlds, plan, sources=known, logits_at=logits_at, start=start, past=past)
 
     def record(self, inputs: str | TokenBatch, worlds: Sequence[World], sites: Collection[Site]) -> Activations:
         """The sites under each set of edits, [1 + worlds, batch, …site axes]; the first are the clean prompts'."""

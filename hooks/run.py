@@ -97,10 +97,11 @@ def forward(
         ) from error
     captured = {site: _in_given_order(value, schedule) for site, value in tap.captured.items() if site in reads}
     answers = feed.answers(output, batch)
-    if answers.shape[0] != schedule.batch * (1 + schedule.worlds):
+    rows = schedule.batch * (1 + schedule.worlds)
+    if answers.shape[0] != rows:
         # Some classifiers count prompts by their ids: the rows that joined later would be lost without a word.
         raise ModelError(
-            f"{type(model).__name__} gives {answers.shape[0]} answers for {schedule.batch * (1 + schedule.worlds)} rows.",
+            f"{type(model).__name__} gives {answers.shape[0]} answers for {rows} rows.",
             "Its rows cannot join a forward at a later layer.",
         )
     logits = _in_given_order(answers, schedule)

@@ -70,8 +70,8 @@ def compute(params: Params, bench: Bench) -> Findings:
 def sentence(params: Params, experiment: Experiment) -> str:
     run, source = run_and_source(params.direction)
     return (
-        f"Patch the {source} {site_in_words(params.site)} into {prompts_in_words(experiment, run)} of the {run} set, at "
-        f"{params.where_in_words()}, one at a time; measure how much of "
+        f"Patch the {source} {site_in_words(params.site)} into {prompts_in_words(experiment, run)} of the {run} set, "
+        f"at {params.where_in_words()}, one at a time; measure how much of "
         f"{metric_in_words(params.metric, experiment)} of the clean run is recovered ({params.direction})."
     )
 

@@ -68,22 +68,21 @@ def agreement(grid: Grid) -> str:
 def page(found: Mapping[str, Result]) -> str:
     """The document."""
     zero, mean, denoising = (found[name] for name in ("zero-ablation", "mean-ablation", "denoising"))
-    direct, estimate, stream = (
-        found[name] for name in ("direct-attribution", "attribution-patching", "residual-stream")
-    )
+    direct, estimate = (found[name] for name in ("direct-attribution", "attribution-patching"))
     made = zero.provenance
     sections = [
         "# Indirect object identification in SmolLM2-135M",
-        "Made by `make ioi` from the experiment files in docs/ioi/: sixteen prompt pairs of the task `ioi` (docs/tasks.md),"
-        " seed 0, the second subject flipped in the corrupt prompts. All numbers are logit differences,"
-        " logit(indirect object) − logit(subject), means over 16 prompts with 95 % bootstrap intervals over prompts.",
+        "Made by `make ioi` from the experiment files in docs/ioi/: sixteen prompt pairs of the task `ioi`"
+        " (docs/tasks.md), seed 0, the second subject flipped in the corrupt prompts. All numbers are logit"
+        " differences, logit(indirect object) − logit(subject), means over 16 prompts with 95 % bootstrap intervals"
+        " over prompts.",
         f"Model weights {made.model_hash[:16]}, {made.dtype} on {made.device}, torch {made.versions['torch']},"
         f" transformers {made.versions['transformers']}, attention {made.attention}.",
         "## Clean and corrupt",
         f"Clean {scalar(denoising, 'metric_clean')}, corrupt {scalar(denoising, 'metric_corrupt')}.",
         "![The residual stream patched](ioi/residual-stream.svg)",
-        f"Patching the clean residual stream into the corrupt run, by layer and position: {len(stream.grid('recovered').coords['layer'])}"
-        " layers, recovered as the ratio of means (0 as the corrupt run, 1 as the clean one).",
+        "Patching the clean residual stream into the corrupt run, at each layer and position: recovered as the ratio"
+        " of means (0 as the corrupt run, 1 as the clean one).",
         "## Zero ablation",
         "Metric after minus before; negative means that the head helped. " + control(zero),
         "\n".join(strongest(zero, "effect", "effect, logits")),

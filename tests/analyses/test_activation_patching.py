@@ -185,7 +185,7 @@ def test_intervals_and_each_prompt_come_beside_the_map(llama):
     [
         ({}, "Patch the clean residual stream before the block into 1 prompt of the corrupt set, at each position of"),
         ({"site": "k", "direction": "noising", "layers": [1, 2]},
-         "Patch the corrupt keys into 1 prompt of the clean set, at each key/value head of layers 1 and 2, one at a time"),
+         "Patch the corrupt keys into 1 prompt of the clean set, at each key/value head of layers 1 and 2, one at"),
     ],
 )  # fmt: skip
 def test_an_experiment_says_what_is_copied_where(params, words):

@@ -86,7 +86,9 @@ def test_the_attention_of_a_step_is_the_row_of_the_query_that_chose_its_token(ru
     assert grid.valid is not None and not grid.valid[0, 0, 0, length:].any() and grid.valid[..., :length].all()
 
 
-@pytest.mark.parametrize(("variant", "layers"), [("jamba", (1,)), ("falcon-h1", (0, 1)), ("t5", (0, 1)), ("mamba", None)])
+@pytest.mark.parametrize(
+    ("variant", "layers"), [("jamba", (1,)), ("falcon-h1", (0, 1)), ("t5", (0, 1)), ("mamba", None)]
+)
 def test_the_layers_that_attend_are_shown_and_a_model_without_any_says_why(variant, layers):
     model = opened(variant)[1]
     params = {"steps": 2, "attention": True, "stop_at_end": False}

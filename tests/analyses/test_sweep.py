@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -128,7 +130,7 @@ def test_memory_for_less_than_one_cell_is_an_error(model, bench_of):
 class Keeping(Bench):
     """A bench that remembers sweeps in a dictionary, as a workspace does on disk."""
 
-    store: dict = {}
+    store: ClassVar[dict] = {}
 
     def kept(self, key):
         return self.store.get(key)

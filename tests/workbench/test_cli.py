@@ -88,7 +88,7 @@ def test_check_shows_sizes_and_the_proof_of_every_site(run: Run, tiny_folder: Pa
     for site in summary["sites"]:
         listed = re.search(rf"^{site['site']} +yes", shown.out, re.MULTILINE)
         refused = re.search(rf"^absent: .*\b{site['site']}\b.*: {re.escape(site['reason'])}$", shown.out, re.MULTILINE)
-        assert (listed if site["readable"] else refused), site["site"]
+        assert listed if site["readable"] else refused, site["site"]
 
 
 def test_check_fails_when_parity_fails(run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
