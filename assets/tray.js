@@ -87,9 +87,16 @@
   };
   wb.removeEdit = (text) => wb.setEdits(wb.edits().filter((edit) => edit !== text));
   wb.clearEdits = () => wb.setEdits([]);
-  function replace(before, after) {
-    const list = wb.edits();
+  /* What an edit has become since its row was drawn: two changes may follow each other faster than the server answers. */
+  const became = new Map();
+  function current(text) {
+    for (let steps = became.size; steps > 0 && !wb.edits().includes(text) && became.has(text); steps -= 1) text = became.get(text);
+    return text;
+  }
+  function replace(stale, after) {
+    const before = current(stale), list = wb.edits();
     if (before === after) return;
+    became.set(before, after);
     if (opened === before) opened = after;
     wb.setEdits(list.map((text) => (text === before ? after : text)).filter((text, place, all) => all.indexOf(text) === place));
   }
@@ -115,7 +122,8 @@
     const words = document.getElementById("edit-count");
     if (words) wb.set("edit-count", { children: count === 0 ? "clean" : count === 1 ? "1 edit" : count + " edits" });
     if (known === "" && count) open();
-    record(text);
+    /* What the address holds now: an answer to an earlier change may come after a later one. */
+    record(wb.state().edits);
     enable(loadHistory());
     return before === text ? window.dash_clientside.no_update : text;
   };
@@ -141,9 +149,8 @@
   }
   function form(text, spec) {
     if (spec.raw !== undefined) return [labelled("edit", input("raw", spec.raw, (value) => replace(text, value.trim()), {}))];
-    const edit = wb.readEdit(text);
     const put = function (changes) {
-      const next = { ...edit, ...changes };
+      const next = { ...wb.readEdit(current(text)), ...changes };
       for (const name of Object.keys(changes)) {
         if (INSTEAD[name] && changes[name] !== undefined) delete next[INSTEAD[name]];
         if (changes[name] === undefined) delete next[name];

@@ -66,19 +66,21 @@ def test_the_sweep_over_270_heads_equals_plain_hooks(opened, plain, tokenizer):
             logits = plain(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
         return float(logits[mary] - logits[john])
 
-    clean, expected = difference(), np.zeros((N_LAYERS, N_HEADS))
-    for layer in range(N_LAYERS):
-        for head in range(N_HEADS):
+    clean, expected = difference(), {}
+    # Every fourth head: each layer and each head number comes up, in a quarter of the time.
+    for layer, head in list(np.ndindex(N_LAYERS, N_HEADS))[::4]:
 
-            def cut(_, args, head=head):
-                z = args[0].clone()
-                z[..., head * D_HEAD : (head + 1) * D_HEAD] = 0
-                return (z,)
+        def cut(_, args, head=head):
+            z = args[0].clone()
+            z[..., head * D_HEAD : (head + 1) * D_HEAD] = 0
+            return (z,)
 
-            handle = plain.model.layers[layer].self_attn.o_proj.register_forward_pre_hook(cut)
-            expected[layer, head] = difference() - clean
-            handle.remove()
+        handle = plain.model.layers[layer].self_attn.o_proj.register_forward_pre_hook(cut)
+        expected[layer, head] = difference() - clean
+        handle.remove()
     sweep = experiment("ablation", kind="zero", over="head", metric="logit_diff")
     result = run_experiment(sweep, Bench(opened, sweep))
     assert result.grid("metric_clean").values == pytest.approx(clean, abs=1e-4)
-    assert np.abs(result.grid("effect").values - expected).max() < 1e-4
+    effect = result.grid("effect").values
+    assert {head for _, head in expected} == set(range(N_HEADS))
+    assert all(abs(effect[place] - value) < 1e-4 for place, value in expected.items())
