@@ -17,7 +17,6 @@ KINDS = {
     "bert-features": "zero:L0.z[head=1]",
     "t5": "zero:encoder.L0.z[head=0]",
     "vit": "zero:L0.z[head=1]",
-    "mixtral": "zero:L0.router[expert=2]",
 }
 
 

@@ -22,7 +22,7 @@ from hooks.sites import Part, Site
 from tests.laws import plainly
 from tests.laws.conftest import VARIANTS, build, opened, random_batch, sites_named
 
-PROPERTY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 POSITIONS = ("pos", "q_pos", "k_pos")
 
 

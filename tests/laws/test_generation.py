@@ -23,7 +23,7 @@ from hooks.sites import MAIN, Part, Site
 from tests.laws.conftest import VARIANTS, ids_batch, opened
 from tests.laws.test_edits import hook_counts, writable
 
-PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 STEPS = 4
 
 
