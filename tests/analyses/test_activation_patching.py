@@ -61,7 +61,7 @@ def test_a_map_over_positions_equals_hooks_one_position_at_a_time(by_hand, patch
     assert grid.baseline == (1.0 if direction == "noising" else 0.0)
     cells = {(layer, pos): (layer, {"pos": pos}) for layer in (0, 2) for pos in (1, 2, LENGTH - 1)}
     for cell, expected in recovery(by_hand, site, direction, cells).items():
-        assert grid.values[cell] == pytest.approx(expected, abs=1e-4)
+        assert grid.values[cell] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("site", ["z", "q", "k", "v"])
@@ -72,14 +72,14 @@ def test_c19_a_map_over_heads_has_a_column_per_head_that_the_site_has(by_hand, p
     cells = {(layer, head): (layer, {"head": head}) for layer in (0, 2) for head in range(heads)}
     assert grid.values.shape == (LAYERS, heads)
     for cell, expected in recovery(by_hand, site, "denoising", cells).items():
-        assert grid.values[cell] == pytest.approx(expected, abs=1e-4)
+        assert grid.values[cell] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_heads_at_single_positions_equal_hooks(by_hand, patch):
     grid = patch({"site": "z", "over": ["layer", "head", "pos"], "heads": [0, 3], "layers": [1]}).grid("recovered")
     cells = {(0, i, pos): (1, {"head": h, "pos": pos}) for i, h in enumerate((0, 3)) for pos in (1, LENGTH - 1)}
     for cell, expected in recovery(by_hand, "z", "denoising", cells).items():
-        assert grid.values[cell] == pytest.approx(expected, abs=1e-4)
+        assert grid.values[cell] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_c16_every_position_of_the_first_residual_recovers_all_exactly_and_an_own_activation_nothing(patch):
@@ -119,14 +119,14 @@ def test_named_positions_serve_pairs_of_several_lengths(grouped, llama):
             _, seen = grouped.run(clean[n], reads=[("resid_pre", layer)])
             writes = [("resid_pre", layer, put(seen["resid_pre", layer], pos=at))]
             values.append(difference(grouped.run(corrupt[n], writes)[0], n))
-        assert grid.values[layer, 0] == pytest.approx(np.mean(values), abs=1e-4)
+        assert grid.values[layer, 0] == pytest.approx(np.mean(values), rel=1e-4, abs=1e-4)
 
 
 def test_both_runs_are_measured_with_the_clean_answers(grouped, llama):
     without, own = llama({"over": ["layer"]}), llama({"over": ["layer"]}, corrupt_answers=True)
     assert (without.grid("recovered").values == own.grid("recovered").values).all()
     expected = np.mean([difference(grouped.run(ids)[0], n) for n, ids in enumerate(CORRUPT)])
-    assert without.grid("metric_corrupt").values == pytest.approx(expected, abs=1e-4)
+    assert without.grid("metric_corrupt").values == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_divergence_is_measured_from_the_clean_run_whichever_prompt_is_run(grouped, llama):
@@ -136,7 +136,7 @@ def test_divergence_is_measured_from_the_clean_run_whichever_prompt_is_run(group
     for clean, corrupt in zip(CLEAN, CORRUPT, strict=True):
         p, q = (grouped.run(ids)[0].double().log_softmax(-1) for ids in (clean, corrupt))
         values.append(float((p.exp() * (p - q)).sum()))
-    assert grid.grid("metric_corrupt").values == pytest.approx(np.mean(values), abs=1e-4)
+    assert grid.grid("metric_corrupt").values == pytest.approx(np.mean(values), rel=1e-4, abs=1e-4)
     assert grid.grid("recovered").values == pytest.approx([1.0], abs=1e-5)
 
 
@@ -216,11 +216,11 @@ def test_an_encoder_and_the_attention_to_it_are_patched_too():
         return run_experiment(experiment, Bench(model, experiment)).grid("recovered")
 
     # The prompts differ in what the encoder reads: its first residual, or all that the decoder takes from it, is all.
-    assert recovered(stack="encoder", over=["layer"]).values[0] == pytest.approx(1.0, abs=1e-4)
+    assert recovered(stack="encoder", over=["layer"]).values[0] == pytest.approx(1.0, rel=1e-4, abs=1e-4)
     keys = recovered(site="cross_v", over=["layer", "pos"])
     assert keys.dims == ("layer", "k_pos") and keys.coords["k_pos"] == (0, 1, 2, 3)
     heads, whole = recovered(site="cross_z", over=["layer"]), recovered(site="cross_attn_out", over=["layer"])
-    assert heads.values == pytest.approx(whole.values, abs=1e-4)
+    assert heads.values == pytest.approx(whole.values, rel=1e-4, abs=1e-4)
 
 
 def test_the_range_of_all_cells_stands_beside_the_map(llama):

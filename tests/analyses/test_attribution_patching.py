@@ -106,8 +106,8 @@ def test_an_estimate_is_the_change_of_the_activation_times_the_slope(by_hand, es
         expected = first_order(by_hand, name, direction).sum(summed)
         result = estimate({"site": name, "over": over, "direction": direction, **QUIET})
         effect, scaled = result.grid("estimate_effect"), result.grid("estimate")
-        assert effect.values == pytest.approx(expected, abs=1e-4)
-        assert scaled.values == pytest.approx(expected / gap(by_hand), abs=1e-4)
+        assert effect.values == pytest.approx(expected, rel=1e-4, abs=1e-4)
+        assert scaled.values == pytest.approx(expected / gap(by_hand), rel=1e-4, abs=1e-4)
         assert "estimate" in scaled.about and scaled.dims[0] == "layer" and scaled.baseline == 0.0
 
 
@@ -115,14 +115,14 @@ def test_heads_at_positions_and_single_units_are_cells_too(by_hand, estimate):
     expected = first_order(by_hand, "z", "denoising")
     cells = estimate({"site": "z", "over": ["pos", "layer", "head"], **QUIET}).grid("estimate_effect")
     assert cells.dims == ("pos", "layer", "head")
-    assert cells.values == pytest.approx(expected.sum(3).transpose(1, 0, 2), abs=1e-4)
+    assert cells.values == pytest.approx(expected.sum(3).transpose(1, 0, 2), rel=1e-4, abs=1e-4)
     units = estimate({"site": "mlp_out", "over": ["layer", "unit"], **QUIET}).grid("estimate_effect")
-    assert units.values == pytest.approx(first_order(by_hand, "mlp_out", "denoising").sum(1), abs=1e-4)
+    assert units.values == pytest.approx(first_order(by_hand, "mlp_out", "denoising").sum(1), rel=1e-4, abs=1e-4)
     some = {"layers": [2, 0], "heads": [3, 1], "positions": ["last", 1]}
     chosen = estimate({"site": "z", "over": ["layer", "head", "pos"], **some, **QUIET}).grid("estimate_effect")
     assert chosen.coords["position"] == ("last", 1)
     assert chosen.values == pytest.approx(
-        expected.sum(3)[[2, 0]][:, [LENGTH - 1, 1]][:, :, [3, 1]].transpose(0, 2, 1), abs=1e-4
+        expected.sum(3)[[2, 0]][:, [LENGTH - 1, 1]][:, :, [3, 1]].transpose(0, 2, 1), rel=1e-4, abs=1e-4
     )
 
 
@@ -150,11 +150,11 @@ def softmax_again(by_hand, name, pos=None):
 def test_atp_star_computes_the_softmax_again_and_averages_absolute_estimates(by_hand, estimate, name):
     result = estimate({"site": name, "over": ["layer", "head"], "method": "atp_star", **QUIET})
     expected = softmax_again(by_hand, name)
-    assert result.grid("estimate_effect").values == pytest.approx(expected, abs=1e-4)
-    assert result.grid("estimate").values == pytest.approx(expected / abs(gap(by_hand)), abs=1e-4)
+    assert result.grid("estimate_effect").values == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert result.grid("estimate").values == pytest.approx(expected / abs(gap(by_hand)), rel=1e-4, abs=1e-4)
     alone = estimate({"site": name, "over": ["layer", "head", "pos"], "method": "atp_star", **QUIET})
     expected = softmax_again(by_hand, name, pos=1)
-    assert alone.grid("estimate_effect").values[:, :, 1] == pytest.approx(expected, abs=1e-4)
+    assert alone.grid("estimate_effect").values[:, :, 1] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_atp_star_of_other_sites_drops_one_layer_at_a_time(by_hand, estimate):
@@ -169,7 +169,7 @@ def test_atp_star_of_other_sites_drops_one_layer_at_a_time(by_hand, estimate):
         effects.append(torch.stack(passes).mean(0) * LAYERS / (LAYERS - 1))
     star = {"site": "z", "over": ["layer", "head"], "method": "atp_star", "direction": "noising"}
     found = estimate({**star, **QUIET}).grid("estimate_effect")
-    assert found.values == pytest.approx(torch.stack(effects).mean(0).numpy(), abs=1e-4)
+    assert found.values == pytest.approx(torch.stack(effects).mean(0).numpy(), rel=1e-4, abs=1e-4)
 
 
 def test_on_a_linear_path_the_estimate_is_the_patch():
@@ -199,7 +199,7 @@ def test_a_sample_of_cells_is_patched_for_real_beside_the_estimate(by_hand, esti
             patched, _ = by_hand.run(run, [("z", layer, put(there["z", layer], head=head))])
             effects.append(difference(patched, n) - difference(by_hand.run(run)[0], n))
         measured.append(np.mean(effects))
-        assert exact.values[layer, head] == pytest.approx(measured[-1] / gap(by_hand), abs=1e-4)
+        assert exact.values[layer, head] == pytest.approx(measured[-1] / gap(by_hand), rel=1e-4, abs=1e-4)
     estimated = [result.grid("estimate_effect").values[cell] for cell in sampled]
     assert result.grid("agreement").coords["measure"] == ("pearson", "spearman")
     assert result.grid("agreement").values[0] == pytest.approx(np.corrcoef(estimated, measured)[0, 1], abs=1e-3)

@@ -74,8 +74,8 @@ def test_restoring_a_state_under_noise_equals_hooks(by_hand, trace, site, window
     grid = result.grid("indirect_effect")
     assert (grid.dims, grid.values.shape, grid.unit) == (("layer", "pos"), (LAYERS, LENGTH), "logit")
     for cell, value in expected.items():
-        assert grid.values[cell] == pytest.approx(value, abs=1e-4)
-    assert result.grid("total_effect").values == pytest.approx(total, abs=1e-4)
+        assert grid.values[cell] == pytest.approx(value, rel=1e-4, abs=1e-4)
+    assert result.grid("total_effect").values == pytest.approx(total, rel=1e-4, abs=1e-4)
 
 
 def test_a_restored_state_before_the_noise_changes_nothing_and_the_noised_one_after_it_undoes_all(llama):

@@ -72,7 +72,7 @@ def test_circuits_equal_streams_added_up_edge_by_edge(variant, keys, ablation):
         for prompt, ids in enumerate(CLEAN):
             ablated = ablated_writes(by_hand, ablation, prompt)
             logits, _ = by_hand.run(ids, ablated, lambda *edge, kept=kept: edge in kept)
-            assert row[prompt] == pytest.approx(difference(logits, prompt), abs=1e-4)
+            assert row[prompt] == pytest.approx(difference(logits, prompt), rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["gpt2", "llama", "gemma2", "gpt_neox"])
@@ -98,7 +98,7 @@ def test_cutting_one_edge_is_handing_its_reader_the_other_write(variant):
     at = torch.tensor(found.batch.answer_at)
     logits = bench.worlds("clean", worlds, logits_at=at).logits[1:]
     expected = [[difference(row[0], n) for n, row in enumerate(world)] for world in logits]
-    np.testing.assert_allclose(found.values(masks), expected, atol=1e-4)
+    np.testing.assert_allclose(found.values(masks), expected, rtol=1e-4, atol=1e-4)
 
 
 def _reader(graph, target, channel):

@@ -74,7 +74,7 @@ def test_a_heads_effect_is_its_write_along_the_unembedding(by_hand, attribute):
         for layer in range(LAYERS):
             weight, _ = projection(by_hand, layer)
             expected = [float(last["z", layer][head] @ weight[head] @ v) for head in range(HEADS)]
-            assert effect.values[n, layer] == pytest.approx(expected, abs=1e-4)
+            assert effect.values[n, layer] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_the_components_are_the_embeddings_heads_biases_and_mlps_and_sum_to_the_difference(by_hand, attribute):
@@ -84,13 +84,13 @@ def test_the_components_are_the_embeddings_heads_biases_and_mlps_and_sum_to_the_
         last, v, beta = written(by_hand, n)
         found = dict(zip(effect.coords["component"], effect.values[n], strict=True))
         start = [found.pop("token embedding"), found.pop("position embedding", 0.0)]
-        assert sum(start) == pytest.approx(float(last["resid_pre", 0] @ v), abs=1e-4)
-        assert found.pop("norm bias", 0.0) == pytest.approx(beta, abs=1e-4)
+        assert sum(start) == pytest.approx(float(last["resid_pre", 0] @ v), rel=1e-4, abs=1e-4)
+        assert found.pop("norm bias", 0.0) == pytest.approx(beta, rel=1e-4, abs=1e-4)
         for layer in range(LAYERS):
             attention = found.pop(f"heads {layer}", 0.0) + found.pop(f"bias of attention {layer}", 0.0)
             attention += found.pop(f"attention {layer}", 0.0)
-            assert attention == pytest.approx(float(last["attn_out", layer] @ v), abs=1e-4)
-            assert found.pop(f"MLP {layer}") == pytest.approx(float(last["mlp_out", layer] @ v), abs=1e-4)
+            assert attention == pytest.approx(float(last["attn_out", layer] @ v), rel=1e-4, abs=1e-4)
+            assert found.pop(f"MLP {layer}") == pytest.approx(float(last["mlp_out", layer] @ v), rel=1e-4, abs=1e-4)
         assert not found
     biases = [name for name in effect.coords["component"] if name.startswith("bias of attention")]
     assert len(biases) == (LAYERS if by_hand.variant in ("gpt2", "gpt_neox") else 0)
@@ -105,7 +105,7 @@ def test_all_addends_sum_to_the_logit_difference(by_hand, attribute, by):
     logits = [cap * torch.atanh(x / cap) for x in logits] if cap else logits
     expected = np.mean([difference(x, n) for n, x in enumerate(logits)])
     assert whole(result) == pytest.approx(expected, abs=1e-3)
-    assert result.grid("metric_clean").values == pytest.approx(expected, abs=1e-4)
+    assert result.grid("metric_clean").values == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert result.grid("total").values == pytest.approx(expected, abs=1e-3)
     assert result.grid("sum_error").values < 1e-3 and " equal within" in result.grid("total").about
     assert ("soft cap of 30" in result.grid("effect").about) == (cap is not None)
@@ -120,7 +120,9 @@ def test_neurons_and_their_bias_sum_to_what_the_mlp_adds(by_hand, attribute):
     others = neurons.grid("others")
     rest = dict(zip(others.coords["component"], others.values, strict=True))
     assert neurons.grid("effect").dims == ("layer", "unit") and "MLP 0" in rest and "MLP 1" not in rest
-    assert neurons.grid("effect").values.sum() + rest.get("bias of MLP 1", 0.0) == pytest.approx(mlp, abs=1e-4)
+    assert neurons.grid("effect").values.sum() + rest.get("bias of MLP 1", 0.0) == pytest.approx(
+        mlp, rel=1e-4, abs=1e-4
+    )
 
 
 def test_self_repair_is_what_ablating_a_head_loses_less_than_its_direct_effect(by_hand, attribute):
@@ -135,7 +137,7 @@ def test_self_repair_is_what_ablating_a_head_loses_less_than_its_direct_effect(b
     for n, row in enumerate(CLEAN):
         cut, _ = by_hand.run(row, [("z", 1, lambda x: put(torch.zeros_like(x), head=2)(x))])
         lost.append(difference(cut, n) - difference(by_hand.run(row)[0], n))
-    assert ablation.values[1, 2] == pytest.approx(np.mean(lost), abs=1e-4)
+    assert ablation.values[1, 2] == pytest.approx(np.mean(lost), rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["zero", "mean"])

@@ -66,9 +66,9 @@ def test_choices_are_scored_by_their_log_likelihood_alone(run, plain):
     grid, found = result.grid("logprob_by_prompt"), by_hand(plain)
     for item, options in enumerate(found):
         for choice, (log_prob, n) in enumerate(options):
-            assert grid.values[item, choice, 0] == pytest.approx(log_prob, abs=1e-4)
+            assert grid.values[item, choice, 0] == pytest.approx(log_prob, rel=1e-4, abs=1e-4)
             per_token = result.grid("logprob_per_token_by_prompt").values[item, choice, 0]
-            assert per_token == pytest.approx(log_prob / n, abs=1e-4)
+            assert per_token == pytest.approx(log_prob / n, rel=1e-4, abs=1e-4)
     assert not grid.valid[1, 2, 0] and grid.valid.sum() == 8
     summed = [max(range(len(row)), key=lambda c, row=row: row[c][0]) in right
               for row, right in zip(found, RIGHT, strict=True)]  # fmt: skip
@@ -86,7 +86,7 @@ def test_an_edit_is_measured_on_the_same_items_as_the_clean_model(run, plain):
     after = by_hand(plain, (plain.model.layers[1].self_attn.o_proj, 16, 24))
     values = result.grid("logprob_by_prompt").values
     assert [values[i, c, 1] for i, row in enumerate(after) for c in range(len(row))] == pytest.approx(
-        [log_prob for row in after for log_prob, _ in row], abs=1e-4
+        [log_prob for row in after for log_prob, _ in row], rel=1e-4, abs=1e-4
     )
     each = result.grid("prob_right_by_prompt").values
     assert result.grid("prob_right_change").values == pytest.approx((each[:, 1] - each[:, 0]).mean(), abs=1e-6)
@@ -101,7 +101,9 @@ def test_an_edit_is_measured_on_the_same_items_as_the_clean_model(run, plain):
 @pytest.mark.parametrize("budget", [1, 1 << 19])
 def test_scores_do_not_depend_on_how_many_rows_share_a_forward(run, budget):
     few, many = (run("evaluation", {}, inputs=choices(), budget_bytes=b) for b in (budget, 1 << 30))
-    assert few.grid("logprob_by_prompt").values == pytest.approx(many.grid("logprob_by_prompt").values, abs=1e-4)
+    assert few.grid("logprob_by_prompt").values == pytest.approx(
+        many.grid("logprob_by_prompt").values, rel=1e-4, abs=1e-4
+    )
 
 
 def test_a_token_that_the_join_changes_counts_as_continuation(run, plain):
@@ -111,8 +113,10 @@ def test_a_token_that_the_join_changes_counts_as_continuation(run, plain):
     assert shared < len(apart)
     inputs = {"clean": {"prompts": [prompt], "choices": [[choice, " is"]], "right": [[0]]}}
     values = run("evaluation", {}, inputs=inputs).grid("logprob_by_prompt").values
-    assert values[0, 0, 0] == pytest.approx(nats(plain, joined, shared), abs=1e-4)
-    assert values[0, 1, 0] == pytest.approx(nats(plain, BARE(prompt + " is")["input_ids"], len(apart)), abs=1e-4)
+    assert values[0, 0, 0] == pytest.approx(nats(plain, joined, shared), rel=1e-4, abs=1e-4)
+    assert values[0, 1, 0] == pytest.approx(
+        nats(plain, BARE(prompt + " is")["input_ids"], len(apart)), rel=1e-4, abs=1e-4
+    )
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy_in_each_bin():
@@ -152,10 +156,10 @@ def test_minimal_pairs_compare_sums_over_all_tokens_after_the_first(variant):
     result = run_experiment(asked, Bench(instrument(plain, name=variant), asked))
     for run, cut in enumerate((None, (plain.get_submodule(SHAPES[variant]), 16, 24))):
         sums = np.array([[nats(plain, ids, 1, cut) for ids in pair] for pair in zip(good, bad, strict=True)])
-        assert result.grid("logprob_by_prompt").values[:, :, run] == pytest.approx(sums, abs=1e-4)
+        assert result.grid("logprob_by_prompt").values[:, :, run] == pytest.approx(sums, rel=1e-4, abs=1e-4)
         apart = sums[:, 0] - sums[:, 1]
         assert result.grid("accuracy").values[run] == (apart > 0).mean()
-        assert result.grid("logprob_diff").values[run] == pytest.approx(apart.mean(), abs=1e-4)
+        assert result.grid("logprob_diff").values[run] == pytest.approx(apart.mean(), rel=1e-4, abs=1e-4)
 
 
 def test_a_long_text_is_read_in_windows_and_every_token_counts_once(run, plain):
@@ -170,9 +174,9 @@ def test_a_long_text_is_read_in_windows_and_every_token_counts_once(run, plain):
     params = {"kind": "perplexity", "window": window, "stride": stride, "edits": [CUT]}
     result = run("evaluation", params, inputs={"clean": {"prompts": [TEXT], "windowed": True}})
     loss = -total / (len(ids) - 1)
-    assert result.grid("loss").values[0] == pytest.approx(loss, abs=1e-4)
+    assert result.grid("loss").values[0] == pytest.approx(loss, rel=1e-4, abs=1e-4)
     assert result.grid("perplexity").values[0] == pytest.approx(math.exp(loss), rel=1e-4)
-    assert result.grid("loss_by_prompt").values[0, 0] == pytest.approx(loss, abs=1e-4)
+    assert result.grid("loss_by_prompt").values[0, 0] == pytest.approx(loss, rel=1e-4, abs=1e-4)
     change = result.grid("loss").values[1] - result.grid("loss").values[0]
     assert result.grid("loss_change").values == pytest.approx(change, abs=1e-5)
 

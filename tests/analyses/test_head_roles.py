@@ -110,7 +110,7 @@ def test_inhibition_is_what_is_lost_through_the_movers_queries(by_hand, result):
             after, _ = by_hand.run(clean, given)
             lost.append(difference(before, n) - difference(after, n))
     for (layer, head), lost in losses.items():
-        assert grid.values[layer, head] == pytest.approx(np.mean(lost) / np.mean(whole), abs=1e-4)
+        assert grid.values[layer, head] == pytest.approx(np.mean(lost) / np.mean(whole), rel=1e-4, abs=1e-4)
 
 
 def test_labels_are_thresholds_which_every_grid_names(result):

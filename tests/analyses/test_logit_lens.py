@@ -60,7 +60,7 @@ def test_every_entry_is_the_models_own_head_on_the_stream(by_hand, lens, at):
             "logit_diff": answer - logits[..., FOILS[n]],
         }
         for name, values in expected.items():
-            assert result.grid(f"{name}_by_prompt").values[n] == pytest.approx(values.numpy(), abs=1e-4)
+            assert result.grid(f"{name}_by_prompt").values[n] == pytest.approx(values.numpy(), rel=1e-4, abs=1e-4)
 
 
 def test_the_last_entry_is_the_models_own_answer_exactly(by_hand, lens):

@@ -73,7 +73,7 @@ def test_every_head_to_the_logits_equals_the_definition(by_hand, path):
     grid = path({}).grid("effect")
     assert (grid.dims, grid.values.shape, grid.baseline) == (("layer", "head"), (LAYERS, HEADS), 0.0)
     for layer, head in ((0, 0), (0, 3), (1, 1), (2, 2)):
-        assert grid.values[layer, head] == pytest.approx(effect(by_hand, ("z", layer, head), []), abs=1e-4)
+        assert grid.values[layer, head] == pytest.approx(effect(by_hand, ("z", layer, head), []), rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_every_head_to_the_inputs_of_heads_equals_the_definition(by_hand, path, 
     grid = path({"receivers": receivers, "direction": direction}).grid("effect")
     for layer, head in ((0, 0), (0, 2), (1, 3)):
         expected = effect(by_hand, ("z", layer, head), places, denoising=denoising)
-        assert grid.values[layer, head] == pytest.approx(expected, abs=1e-4)
+        assert grid.values[layer, head] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("freeze", [False, True])
@@ -99,11 +99,11 @@ def test_mlps_between_sender_and_receiver_recompute_unless_they_are_frozen(by_ha
     assert ("MLPs frozen" in result.about, "MLPs recompute" in result.about) == (freeze, not freeze)
     for layer in (0, 1):
         expected = effect(by_hand, ("mlp_out", layer, None), [("v", 2, 0, None)], freeze_mlps=freeze)
-        assert result.values[layer] == pytest.approx(expected, abs=1e-4)
+        assert result.values[layer] == pytest.approx(expected, rel=1e-4, abs=1e-4)
     named = path({**params, "senders": ["L1.mlp_out", "L0.z[head=2]"]}).grid("effect")
     assert named.coords["sender"] == ("L1.mlp_out", "L0.z[head=2]")
     expected = effect(by_hand, ("z", 0, 2), [("v", 2, 0, None)], freeze_mlps=freeze)
-    assert named.values == pytest.approx([result.values[1], expected], abs=1e-4)
+    assert named.values == pytest.approx([result.values[1], expected], rel=1e-4, abs=1e-4)
 
 
 def test_the_last_residual_is_the_logits_and_a_sender_after_its_receivers_has_no_effect(llama):
