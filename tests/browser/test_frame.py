@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
 IOI = "When Mary and John went to the store, John gave a drink to"
-HOSTILE = ["<script>alert(1)</script>&lt;b&gt;", '"><img src=x onerror=alert(1)>', "<b>x</b> entrar<!--#exec"]
+HOSTILE = ["<script>alert(1)</script>&lt;b&gt;", '"><img src=x onerror=alert(1)><!--#x']
 
 
 def query(page: Page) -> dict[str, str]:

@@ -14,7 +14,6 @@ from tests.kinds import save_kind
 pytestmark = pytest.mark.browser
 # One of each shape of page; the other kinds go the same way in tests/workbench/test_other_kinds.py.
 KINDS = {
-    "bert-features": "zero:L0.z[head=1]",
     "t5": "zero:encoder.L0.z[head=0]",
     "vit": "zero:L0.z[head=1]",
 }
