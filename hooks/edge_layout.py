@@ -13,8 +13,8 @@ from hooks.sites import Site
 
 
 @dataclass(frozen=True)
-class Writers:
-    """Writers of one site: those numbered from `first`, the heads of `z`, or one. The embedding is L0.resid_pre."""
+class _Numbered:
+    """Ends of edges at one site, numbered from `first` on."""
 
     site: Site
     first: int
@@ -26,16 +26,13 @@ class Writers:
 
 
 @dataclass(frozen=True)
-class Readers:
+class Writers(_Numbered):
+    """Writers of one site: those numbered from `first`, the heads of `z`, or one. The embedding is L0.resid_pre."""
+
+
+@dataclass(frozen=True)
+class Readers(_Numbered):
     """Readers of one site: those numbered from `first`; one per query head, one per key/value head, or one for all."""
-
-    site: Site
-    first: int
-    count: int
-
-    @property
-    def numbers(self) -> slice:
-        return slice(self.first, self.first + self.count)
 
 
 @dataclass(frozen=True)
