@@ -229,12 +229,17 @@
     if (!button) return;
     const text = button.dataset.wbChange;
     opened = opened === text ? "" : text;
-    focused = "kind";
+    focused = opened ? "kind" : "";
     draw();
   });
-  document.addEventListener("focusin", function (event) {
-    if (event.target.closest && event.target.closest("[data-tray-form]")) focused = event.target.name;
-  });
+  /* A form that is drawn anew gives the focus back to its field, unless the user has gone elsewhere in the meantime. */
+  for (const name of ["focusin", "pointerdown"]) {
+    document.addEventListener(name, function (event) {
+      const inside = event.target.closest && event.target.closest("[data-tray-form]");
+      if (!inside) focused = "";
+      else if (event.target.name) focused = event.target.name;
+    });
+  }
   let waiting = false;
   new MutationObserver(function (records) {
     const ours = records.some((record) => record.target.closest && record.target.closest("#tray-list"));
