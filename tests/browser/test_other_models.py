@@ -53,6 +53,8 @@ def test_a_model_of_another_kind_is_browsed_ablated_saved_and_exported(
     result = page.locator("#abl-numbers [data-result]").get_attribute("data-result")
     answer = page.request.get(f"{app_url}/export/{result}/html")
     assert answer.ok and b"<html" in answer.body()
+    page.get_by_role("navigation").get_by_role("link", name="Prompt").click()
+    expect(page.locator("#ans-edited-panel #abl-ablated-table tbody tr").first).to_be_visible()
     expect(page.locator("#wb-notice")).to_have_count(0)
 
 

@@ -17,9 +17,10 @@ from tests.workbench.components import all_of, text_of
 from workbench import urls
 from workbench.figures.architecture import block_diagram
 from workbench.figures.architecture_words import describe
+from workbench.figures.numbers import number
 from workbench.figures.plan import stacks_of
 from workbench.pages import ablation, attention, model, prompt
-from workbench.parts import ablation_watch, answer_page, answers, frame, header, prompt_box, tray
+from workbench.parts import ablation_watch, answer_edited, answer_page, answers, frame, header, prompt_box, tray
 from workbench.parts import attention_data as data
 from workbench.parts.ablation_picker import scoped_spec
 from workbench.parts.ablation_request import metrics_of, selection, sweeps_of
@@ -185,6 +186,74 @@ def test_an_embedding_has_the_length_and_the_cosine_of_the_unhooked_model(opened
 )
 def test_the_answer_panel_speaks_of_what_the_model_gives(opened: Workspace, kind: str, word: str) -> None:
     assert word in answered(opened, start(opened, kind))
+
+
+def edited(workspace: Workspace, state: State) -> Any:
+    """The panel of the Prompt page that holds the edited run, once both runs are there."""
+    kind = Kind.of(workspace.summary(state.model) or {})
+    for request in (answers.request_of(state, kind), answer_edited.request_of(workspace, state, kind)):
+        assert workspace.wait(workspace.submit(request).id).state == "done"
+    return answer_edited.watch(workspace, state, kind, "s")[1]
+
+
+def without_head(projection: torch.nn.Module, head: int, d_head: int) -> Any:
+    """A plain hook under which an output projection reads zeros where a head wrote."""
+
+    def cut(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        kept = given[0].clone()
+        kept[..., head * d_head : (head + 1) * d_head] = 0
+        return (kept, *given[1:])
+
+    return projection.register_forward_pre_hook(cut)
+
+
+def test_classes_stand_clean_and_edited_side_by_side(opened: Workspace) -> None:
+    state = start(opened, "vit", edits="zero:L0.z[head=1]")
+    shown = edited(opened, state)
+    pixels = opened.tokens(state.model, state.inputs()).inputs["pixel_values"]
+    plain = ViTForImageClassification.from_pretrained(folder_of(opened, "vit"), attn_implementation="eager").eval()
+    probs = [plain(pixels).logits[0].softmax(-1).detach()]
+    without_head(plain.vit.layers[0].attention.o_proj, 1, plain.config.hidden_size // plain.config.num_attention_heads)
+    probs.append(plain(pixels).logits[0].softmax(-1).detach())
+    assert not torch.allclose(*probs, rtol=1e-2)
+    for run, name in zip(probs, ("abl-clean-table", "abl-ablated-table"), strict=True):
+        (table,) = all_of(shown, lambda part, name=name: getattr(part, "id", None) == name)
+        rows = [text_of(row) for row in all_of(table, lambda part: type(part).__name__ == "Tr")[1:]]
+        order = probs[0].argsort(descending=True).tolist()
+        assert all(CLASSES[n] in row and number(float(run[n])) in row for n, row in zip(order, rows, strict=True))
+
+
+def test_an_embedding_is_compared_with_itself_under_the_edits(opened: Workspace) -> None:
+    state = start(opened, "bert-features", prompt="Mary went to the store", edits="zero:L0.z[head=1]")
+    folder = folder_of(opened, "bert-features")
+    plain, tokenizer = BertModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    given = tokenizer(state.prompt, return_tensors="pt")
+    clean = plain(**given).last_hidden_state[0].mean(0).detach()
+    without_head(
+        plain.encoder.layer[0].attention.output.dense, 1, plain.config.hidden_size // plain.config.num_attention_heads
+    )
+    after = plain(**given).last_hidden_state[0].mean(0).detach()
+    kept = all_of(edited(opened, state), lambda part: getattr(part, "id", None) == "ans-edited-kept")
+    assert text_of(kept[0]) == number(float(torch.cosine_similarity(clean, after, dim=0)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "edits"),
+    [
+        ("bert", "zero:L0.z[head=0]"),
+        ("bert-classifier", "zero:L1.mlp_out"),
+        ("t5", "zero:encoder.L0.z[head=0];zero:L1.cross_z[head=2]"),
+        ("clip", "zero:vision.L0.z[head=1]"),
+    ],
+)
+def test_every_kind_answers_under_edits_and_nothing_stands_there_without(
+    opened: Workspace, kind: str, edits: str
+) -> None:
+    state = start(opened, kind, edits=edits)
+    words = text_of(edited(opened, state)).lower()
+    assert "clean" in words and "edited" in words and "change" in words
+    clean = state.model_copy(update={"edits": ""})
+    assert answer_edited.watch(opened, clean, Kind.of(summary_of(opened, kind)), "s") == ("none", None)
 
 
 def test_two_images_are_two_captures(opened: Workspace) -> None:

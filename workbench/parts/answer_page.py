@@ -10,8 +10,8 @@ from dash.exceptions import PreventUpdate
 from hooks.errors import StoreError, WorkbenchError
 from hooks.tokens import TokenBatch
 from workbench import urls
+from workbench.parts import answer_edited, answers
 from workbench.parts import answer_views as views
-from workbench.parts import answers
 from workbench.parts.attention_progress import outcome, pending, told
 from workbench.parts.chips import chips_of, strip
 from workbench.parts.empty import inline_problem, problem
@@ -43,6 +43,7 @@ def layout(workspace: Workspace, state: urls.State, kind: Kind) -> Any:
     return [
         dcc.Store(id="ans-shown"),
         dcc.Store(id="ans-saving"),
+        dcc.Store(id="ans-edited-shown"),
         page_head("Prompt", ABOUT.get(kind.task, usual), edit),
         html.Div(_given(state, kind, batch, _selected(state, batch, kind)), id="ans-given", className="wb-stack"),
         panel(
@@ -51,6 +52,7 @@ def layout(workspace: Workspace, state: urls.State, kind: Kind) -> Any:
             html.Div(views.save(kind), className="wb-tools ans-save"),
             id="ans-panel",
         ),
+        html.Div(id="ans-edited", className="wb-stack"),
     ]
 
 
@@ -85,6 +87,7 @@ def register(app: Dash, workspace: Workspace) -> None:
     """Ask for the answer, draw it, save it, compare with another text."""
     _draw(app, workspace)
     _save(app, workspace)
+    answer_edited.register(app, workspace)
 
     @app.callback(
         Output("url", "search", allow_duplicate=True),
@@ -150,9 +153,7 @@ def _answered(workspace: Workspace, state: urls.State, kind: Kind, batch: TokenB
     logits = stored.read("logits", prompt=0)
     if kind.output == "number":
         return views.value(float(logits[answers.position_of(state, batch), 0]), kind)
-    # The answers are only marks in the table: what they lack is told where they are needed.
-    given = workspace.tokens(state.model, state.inputs())
-    marks = [ids[0] if ids else () for ids in (given.answers, given.foils)]
+    marks = answers.marks_of(workspace, state)
     rows = answers.choices(workspace, state, kind, logits[answers.position_of(state, batch)], marks)
     return [views.table(rows, kind), views.footer(rows, kind, batch)]
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
+import numpy as np
 from dash import html
 
 from hooks.tokens import TokenBatch
 from workbench.figures.numbers import number, percent, whole
 from workbench.parts.ablation_saving import saved_words
-from workbench.parts.answers import Choice, Embedding
+from workbench.parts.answers import Choice, Embedding, embedding_of
 from workbench.parts.glossary import term
 from workbench.parts.icons import icon
 from workbench.parts.kinds import Kind
@@ -135,10 +136,48 @@ def saved(result_id: str) -> Any:
 
 def value(given: float, kind: Kind) -> Any:
     """One number, with what it means."""
+    name, about = _output_words(kind)
+    return [
+        html.Dl([_stat(name, number(given), "", id="ans-value")], className="wb-stats"),
+        html.P(about, className="wb-about"),
+    ]
+
+
+def values(before: float, after: float, kind: Kind) -> Any:
+    """One number in the clean and in the edited run, and its change."""
+    name, about = _output_words(kind)
+    return html.Div(
+        [html.Dl(_both(name, before, after, "output"), className="wb-stats"), html.P(about, className="wb-about")]
+    )
+
+
+def _output_words(kind: Kind) -> tuple[str, str]:
+    """What the one number is called, and what it means."""
+    if kind.task != "pairs":
+        return "output", "The model’s only output."
     about = "The cosine of the two projections, times the model’s learned scale: a logit, not a probability."
-    words = about if kind.task == "pairs" else "The model’s only output."
-    stat = _stat("similarity" if kind.task == "pairs" else "output", number(given), "", id="ans-value")
-    return [html.Dl([stat], className="wb-stats"), html.P(words, className="wb-about")]
+    return "similarity (logit)", about
+
+
+def _both(name: str, before: float, after: float, id: str) -> list[Any]:
+    """A quantity clean, edited, and the change."""
+    return [
+        _stat(f"{name}, clean", number(before), "", id=f"ans-clean-{id}"),
+        _stat(f"{name}, edited", number(after), "", id=f"ans-edited-{id}"),
+        _stat("change", number(after - before, signed=True), ""),
+    ]
+
+
+def embeddings(before: np.ndarray, after: np.ndarray) -> Any:
+    """Embeddings [prompt 1 d_model] of the clean and the edited run: how alike they are, and what is said of each."""
+    clean, edited = embedding_of(before), embedding_of(after)
+    kept = embedding_of(np.stack([before[0], after[0]])).cosine
+    stats = [_stat("cosine of clean and edited", "–" if kept is None else number(kept), "", id="ans-edited-kept")]
+    stats += _both("length (2-norm)", clean.norm, edited.norm, "norm")
+    if clean.cosine is not None and edited.cosine is not None:
+        stats += _both("cosine with the other text", clean.cosine, edited.cosine, "cosine")
+    about = "The text’s embedding in both runs: a cosine of 1 means that the edits did not turn it at all."
+    return html.Div([html.Dl(stats, className="wb-stats"), html.P(about, className="wb-about")])
 
 
 def embedding(given: Embedding, state: State) -> Any:

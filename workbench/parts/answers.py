@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
 MOST_CLASSES = 50
+MARKS = ("answer", "foil")
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,23 @@ def choices(
     most = min(len(kind.classes), MOST_CLASSES) if kind.classes else state.top_k
     ids, probs, scores = distribution(torch.from_numpy(logits), 1.0, most)
     chosen = [int(token) for token in ids]
-    names = [kind.classes[n] for n in chosen] if kind.classes else token_strings(workspace, state.model, chosen)
-    rows = zip(chosen, names, probs.tolist(), scores.tolist(), strict=True)
+    rows = zip(chosen, names_of(workspace, state, kind, chosen), probs.tolist(), scores.tolist(), strict=True)
     return [Choice(rank, *row, mark=_mark(row[0], marks)) for rank, row in enumerate(rows)]
 
 
+def names_of(workspace: Workspace, state: State, kind: Kind, ids: Sequence[int]) -> list[str]:
+    """What tokens or classes are called."""
+    return [kind.classes[n] for n in ids] if kind.classes else token_strings(workspace, state.model, list(ids))
+
+
+def marks_of(workspace: Workspace, state: State) -> list[Sequence[int]]:
+    """The ids of the answer and of the foil: one sequence for each of `MARKS`. Raises InputError."""
+    given = workspace.tokens(state.model, state.inputs())
+    return [ids[0] if ids else () for ids in (given.answers, given.foils)]
+
+
 def _mark(id: int, marks: Sequence[Sequence[int]]) -> str:
-    return next((word for word, ids in zip(("answer", "foil"), marks, strict=False) if id in ids), "")
+    return next((word for word, ids in zip(MARKS, marks, strict=False) if id in ids), "")
 
 
 def embedding_of(logits: np.ndarray) -> Embedding:

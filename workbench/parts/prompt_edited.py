@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from dash import ALL, Dash, Input, Output, State, ctx, html
 from dash.exceptions import PreventUpdate
 
@@ -17,6 +16,7 @@ from workbench.parts import next_token
 from workbench.parts.ablation_effect import side_by_side
 from workbench.parts.attention_progress import outcome, pending, told
 from workbench.parts.chips import chips_of, strip
+from workbench.parts.edited_rows import rows_of
 from workbench.parts.empty import problem
 from workbench.parts.given import inputs_of, under_edits
 from workbench.parts.panel import panel
@@ -25,8 +25,6 @@ from workbench.requests import CaptureRequest
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
-
-SHOWN = 10
 
 
 def request_of(workspace: Workspace, state: urls.State) -> CaptureRequest:
@@ -74,16 +72,12 @@ def _compared(workspace: Workspace, state: urls.State, clean: Any, edited: Any) 
 
 def token_rows(workspace: Workspace, state: urls.State, before: np.ndarray, after: np.ndarray) -> list[TokenRow]:
     """The likeliest tokens of either run at the state's temperature, likeliest first. before, after: [d_vocab]."""
-    probs = [(torch.from_numpy(row).float() / state.temperature).softmax(-1) for row in (before, after)]
-    kept = torch.maximum(*probs).topk(min(SHOWN, len(before))).indices
-    ids = kept[probs[0][kept].argsort(descending=True)].tolist()
-    names = next_token.token_strings(workspace, state.model, ids)
-    first, second = (row[ids].tolist() for row in probs)
-    largest = max(*first, *second)
-    return [
-        TokenRow(name, token, a, b, a / largest, b / largest)
-        for name, token, a, b in zip(names, ids, first, second, strict=True)
-    ]
+    return rows_of(
+        before,
+        after,
+        lambda ids: next_token.token_strings(workspace, state.model, ids),
+        temperature=state.temperature,
+    )
 
 
 def register(app: Dash, workspace: Workspace) -> None:
