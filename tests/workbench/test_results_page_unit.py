@@ -23,7 +23,7 @@ from hooks.reference import ModelRef
 from tests.workbench.components import all_of, text_of
 from workbench import urls
 from workbench.pages import results as page
-from workbench.parts import export_menu
+from workbench.parts import export_menu, patch_request
 from workbench.parts.ablation_request import effect_experiment, selection, sweep_experiment
 from workbench.parts.next_token import experiment_request
 from workbench.parts.results_compare import compare
@@ -206,6 +206,9 @@ def test_an_address_of_a_result_that_is_gone_says_so(kept: Callable[..., Workspa
         State(model="toy", edits="zero:L0.z[head=1];zero:L1.mlp_out[pos=3]"),
         State(model="toy", edits="zero:L0.z[head=1];mean:L1.mlp_out", metric="kl", answer="", foil=""),
         State(model="toy", edits="mean:L0.z[head=1]", kind="mean", prompt="a & b ✂ #"),
+        State(
+            model="toy", edits="zero:L0.z[head=1]", metric="2 * logit(' Mary') - max(logit(' John'), logit(' \"&+'))"
+        ),
     ],
 )
 def test_a_link_to_the_ablate_page_sets_up_the_same_experiment(state: State) -> None:
@@ -217,13 +220,34 @@ def test_a_link_to_the_ablate_page_sets_up_the_same_experiment(state: State) -> 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"over": "mlp"}, {"over": "neuron", "within": 1}, {"kind": "mean", "metric": "loss"}]
+    "fields",
+    [
+        {"over": "mlp"},
+        {"over": "neuron", "within": 1},
+        {"kind": "mean", "metric": "loss"},
+        {"metric": "prob(answer) - prob(' John')"},
+    ],
 )
 def test_a_link_to_a_sweep_sets_up_the_same_sweep(fields: dict[str, Any]) -> None:
     experiment = sweep_experiment(State(model="toy", **fields))
     link = page_link(experiment)
     assert link is not None
     assert sweep_experiment(urls.read(link[0].removeprefix("/ablation"))).id == experiment.id
+
+
+def test_a_link_to_a_map_measured_by_an_expression_sets_up_the_same_map(opened: Workspace, tiny_folder: Path) -> None:
+    state = State(
+        model=str(tiny_folder), prompt="Mary went", corrupt="John went", answer=" the", foil=" a",
+        metric="logprob(answer) - logprob(' and')", at="z", axes="head",
+    )  # fmt: skip
+    summary = opened.summary(state.model)
+    assert summary is not None
+    experiment = patch_request.asked(opened, state, summary).experiment
+    link = page_link(experiment)
+    assert link is not None and link[0].startswith("/patching")
+    again = urls.read(link[0].removeprefix("/patching"))
+    assert again.metric == state.metric
+    assert patch_request.asked(opened, again, summary).experiment.id == experiment.id
 
 
 def test_a_link_to_the_prompt_page_keeps_position_and_temperature() -> None:
@@ -237,8 +261,11 @@ def test_a_link_to_the_prompt_page_keeps_position_and_temperature() -> None:
 def test_an_experiment_that_no_page_can_show_whole_has_no_link() -> None:
     several = PromptSet(prompts=("a", "b"), answers=(" a", " b"), foils=(" b", " a"))
     chat = PromptSet(prompts=(ChatPrompt(messages=({"role": "user", "content": "a"},)),))
+    experiment = made().experiment
     for inputs in (several, chat):
-        assert page_link(made().experiment.model_copy(update={"inputs": {"clean": inputs}})) is None
+        assert page_link(experiment.model_copy(update={"inputs": {"clean": inputs}})) is None
+    own_unit = {**experiment.params, "metric": {"expression": "logit(' a') / prob(' a')", "unit": "logit"}}
+    assert page_link(experiment.model_copy(update={"params": own_unit})) is None
 
 
 # ---- Files

@@ -25,16 +25,26 @@ def page_link(experiment: Experiment) -> tuple[str, str] | None:
     Pages show one prompt given as text, with one answer and one foil given as text.
     """
     inputs = experiment.inputs.get("clean")
-    # An expression is not a name that the address of a page can hold.
-    own_metric = not isinstance(experiment.params.get("metric", ""), str)
-    if experiment.analysis not in PAGES or own_metric or (inputs is not None and _prompt_fields(inputs) is None):
+    if experiment.analysis not in PAGES or (inputs is not None and _prompt_fields(inputs) is None):
+        return None
+    if _metric_text(experiment.params) is None:
         return None
     path, words = PAGES[experiment.analysis]
     fields = _prompt_fields(inputs) if inputs is not None else {}
     if experiment.analysis in METHODS and not _on_patch(experiment):
         return None
     known = {"model": str(experiment.model), **(fields or {}), **_param_fields(experiment)}
+    if "metric" in known:
+        known["metric"] = _metric_text(experiment.params)
     return path + urls.write(State.model_validate(known)), words
+
+
+def _metric_text(params: dict[str, Any]) -> str | None:
+    """A metric as an address holds it: its name or its expression; None for one whose unit was given beside it."""
+    metric = params.get("metric", "")
+    if isinstance(metric, str):
+        return metric
+    return None if metric.get("unit") is not None else str(metric["expression"])
 
 
 def _prompt_fields(inputs: PromptSet) -> dict[str, Any] | None:
