@@ -1,4 +1,4 @@
-"""What a door may ask an engine for: open a model, capture activations, run an experiment. Frozen values with ids."""
+"""What a door may ask of an engine: open a model, capture, run an experiment or a circuit. Frozen values with ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator
 
+from analyses.ablated_writes import Ablation
+from analyses.circuit import Keys
 from analyses.experiment import Experiment
+from analyses.metric_choice import MetricChoice
 from analyses.vectors import Definition, inputs_of, used_by
 from hooks.errors import InputError
 from hooks.interventions import Intervention, parse_intervention
@@ -110,4 +113,30 @@ class ForecastRequest(Spec):
         return self.experiment.model
 
 
-Request = OpenRequest | CaptureRequest | ExperimentRequest | ForecastRequest
+class CircuitRequest(Spec):
+    """Run one circuit and say what the metric is: the part of a circuit_evaluation that an editor shows at once.
+
+    inputs: clean, and what the ablation needs. keys, kept: the graph, and its edges as `analyses.circuit_mask` packs
+    them.
+    """
+
+    kind: Literal["circuit"] = "circuit"
+    model: ModelRef
+    inputs: dict[str, PromptSet]
+    metric: MetricChoice = "logit_diff"
+    ablation: Ablation = "counterfactual"
+    keys: Keys = "query_head"
+    reference: str | None = None
+    kept: str
+
+    @property
+    def id(self) -> str:
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def runs_id(self) -> str:
+        """What the circuits have in common that can be run one after the other."""
+        return digest(self.model_dump(mode="json", exclude={"kept"}))
+
+
+Request = OpenRequest | CaptureRequest | ExperimentRequest | ForecastRequest | CircuitRequest

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from analyses.analysis import normalised
+from analyses.circuit_live import Measured
 from analyses.experiment import Experiment
 from analyses.forecast import Forecast
 from analyses.grid import Grid
@@ -33,8 +28,11 @@ from workbench.grids import StoredGrids
 from workbench.images import Images
 from workbench.job_table import KEPT_ROWS, TABLE, JobTable
 from workbench.jobs import Job, NewJob
+from workbench.kept_circuits import KeptCircuits
 from workbench.known import IMAGES, Answer, KnownModels
-from workbench.requests import CaptureRequest, ExperimentRequest, ForecastRequest, Request
+from workbench.live_circuits import KeptRuns
+from workbench.locks import Locks
+from workbench.requests import CaptureRequest, CircuitRequest, ExperimentRequest, ForecastRequest, Request
 from workbench.results import ResultCard, Results
 from workbench.settings import Settings
 from workbench.sweeps import KeptSweeps
@@ -44,13 +42,12 @@ from workbench.test_files import TestFiles
 EngineName = Literal["worker", "inline"]
 POLL_SECONDS = 0.02
 ORPHANS_SECONDS = 2.0
-OLD_SECONDS = 60.0
 
 
 class Workspace:
     """A workspace folder in use. All methods may be called from several threads."""
 
-    def __init__(self, settings: Settings, engine: EngineName, locks: _Locks) -> None:
+    def __init__(self, settings: Settings, engine: EngineName, locks: Locks) -> None:
         """Use `open`."""
         self.settings = settings
         self._locks = locks
@@ -65,6 +62,9 @@ class Workspace:
         self._results = Results(self._folder / "results")
         self._sweeps = KeptSweeps(self._folder)
         self._sweeps.tidy()
+        self._circuit_runs = KeptRuns(self._folder)
+        self._circuit_runs.tidy()
+        self.circuits = KeptCircuits(self._folder / "circuits")
         self._table.fail_orphans(locks.is_alive)
         self._engine: Engine = _engine(engine, settings, self._table, locks.owner)
 
@@ -75,7 +75,7 @@ class Workspace:
         exclusive: be the only one of its kind, as the app is; others may look and compute beside it. Raises StoreError
         that names the other process, or for a folder that cannot be written.
         """
-        locks = _Locks(settings.workspace_dir, exclusive)
+        locks = Locks(settings.workspace_dir, exclusive)
         try:
             return cls(settings, engine, locks)
         except StoreError:
@@ -117,7 +117,7 @@ class Workspace:
                 return self.capture(request) is not None
             except ModelError:  # not on this machine yet: the engine will fetch it
                 return False
-        return False
+        return isinstance(request, CircuitRequest) and self._circuit_runs.load(request.id) is not None
 
     def job(self, job_id: str) -> Job | None:
         """The job of a request's id, or None."""
@@ -205,6 +205,10 @@ class Workspace:
         """What an experiment will cost, where it was asked; None: submit a ForecastRequest."""
         return self._sweeps.forecast(ForecastRequest(experiment=normalised(experiment)).id)
 
+    def circuit_run(self, request_id: str) -> Measured | None:
+        """What a circuit gave, where it was run; None: submit the CircuitRequest."""
+        return self._circuit_runs.load(request_id)
+
     def result(self, result_id: str) -> Result | None:
         """A result that was computed and not deleted, or None."""
         return self._results.get(result_id)
@@ -248,66 +252,3 @@ def _engine(name: EngineName, settings: Settings, table: JobTable, owner: str) -
     from workbench.engines.runner import Runner
 
     return InlineEngine(Runner(Desk.of(settings), table, owner))
-
-
-class _Locks:
-    """Who uses a workspace folder: one lock file per workspace object, which the system frees when its process dies."""
-
-    def __init__(self, folder: Path, exclusive: bool) -> None:
-        self.owner = uuid.uuid4().hex
-        self._folder = folder / "owners"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._app = FileLock(folder / "app.lock", timeout=0) if exclusive else None
-            self._record = folder / "app.json"
-            if self._app is not None:
-                self._app.acquire()
-                self._record.write_text(json.dumps({"pid": os.getpid()}), "utf-8")
-            self._own = FileLock(self._folder / f"{self.owner}.lock", timeout=0)
-            self._own.acquire()
-            self._remove_old()
-        except Timeout as error:
-            raise StoreError(
-                f"the workspace {folder} is in use by process {self._other()}.",
-                "Close the other app, or choose another folder with --workspace.",
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"the workspace {folder} cannot be used: {error.strerror or error}.",
-                "Choose a folder that can be written, with --workspace.",
-            ) from error
-
-    def _remove_old(self) -> None:
-        """Remove the lock files of processes that were killed; young ones may be about to be locked."""
-        for path in self._folder.glob("*.lock"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > OLD_SECONDS:
-                    self.is_alive(path.stem)
-
-    def _other(self) -> str:
-        try:
-            return str(json.loads(self._record.read_text("utf-8"))["pid"])
-        except (OSError, ValueError, KeyError):
-            return "unknown"
-
-    def is_alive(self, owner: str) -> bool:
-        """Whether the workspace object called `owner` is still in use, in whatever process."""
-        if owner == self.owner:
-            return True
-        path = self._folder / f"{owner}.lock"
-        if not path.exists():
-            return False
-        try:
-            with FileLock(path, timeout=0):
-                pass
-        except Timeout:
-            return True
-        path.unlink(missing_ok=True)
-        return False
-
-    def release(self) -> None:
-        """Let go of the folder."""
-        self._own.release()
-        (self._folder / f"{self.owner}.lock").unlink(missing_ok=True)
-        if self._app is not None:
-            self._app.release()

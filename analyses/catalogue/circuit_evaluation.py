@@ -26,6 +26,7 @@ from analyses.ablated_writes import Ablation
 from analyses.analysis import Analysis, Findings
 from analyses.bench import Bench
 from analyses.circuit import Circuit, Graph
+from analyses.circuit_live import runs_of
 from analyses.circuit_ranking import Scores, laid_out, scores_by_prompt, stability
 from analyses.circuit_run import CircuitRuns, Mask
 from analyses.circuit_subsets import greedy_set, minimality, random_sets, removable, taken_out
@@ -33,9 +34,8 @@ from analyses.experiment import Experiment
 from analyses.faithfulness import SHARES, Area, shares_of
 from analyses.grid import Grid
 from analyses.metric_choice import MetricChoice
-from analyses.pairs import CLEAN, CORRUPT, measure_of
+from analyses.pairs import CLEAN
 from analyses.phrases import metric_in_words, prompts_in_words
-from hooks.errors import SpecError
 from hooks.spec import Spec
 
 Sets = Literal["random", "classes", "greedy"]
@@ -189,18 +189,14 @@ class _Judged:
 
 
 def compute(params: Params, bench: Bench) -> Findings:
-    graph = Graph.of(bench.model, keys=params.circuit.keys)
-    kept = graph.prune(graph.kept(params.circuit))
-    measure = measure_of(params.metric, bench)
-    reference = params.reference or ("reference" if "reference" in bench.experiment.inputs else CORRUPT)
-    if params.ablation == "mean" and reference not in bench.experiment.inputs:
-        raise SpecError(f"mean ablation needs inputs.{reference}.", "Add it, or name another input as `reference`.")
     bench.step(0, 1, "the model and its ablated run")
-    runs = CircuitRuns(bench, graph, measure, params.ablation, reference=reference)
+    runs = runs_of(bench, params.metric, params.ablation, params.circuit.keys, params.reference)
+    graph, metric = runs.graph, runs.measure.metric
+    kept = graph.prune(graph.kept(params.circuit))
     judged = _Judged(params, bench, runs, kept, runs.full, runs.empty)
     circuit = judged.measured([kept], "the circuit")[0]
     found = [*judged.curves()] if params.scored else []
-    found += grids.whole(measure.metric, circuit, judged.full, judged.empty, OUTSIDE[params.ablation],
+    found += grids.whole(metric, circuit, judged.full, judged.empty, OUTSIDE[params.ablation],
                          per_prompt=params.per_prompt)  # fmt: skip
     found += judged.controls()
     if params.completeness:

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from analyses.analysis import sentence
 from hooks.prompts import ChatPrompt, IdsPrompt, ImagePrompt, Prompt
-from workbench.requests import CaptureRequest, ExperimentRequest, ForecastRequest, OpenRequest, Request
+from workbench.requests import CaptureRequest, CircuitRequest, ExperimentRequest, ForecastRequest, OpenRequest, Request
 
 SWEEP, EXPERIMENT, LOOK = 0, 1, 2
 """Urgencies. A more urgent job is served between the forward passes of a less urgent one."""
@@ -54,6 +54,8 @@ def title(request: Request) -> str:
         return f"Read {', '.join(request.sites)} of {request.model} on {_shown(request.inputs.prompts)}{edited}"
     if isinstance(request, ForecastRequest):
         return f"Forecast: {sentence(request.experiment)}"
+    if isinstance(request, CircuitRequest):
+        return f"Run a circuit of {request.model}"
     return sentence(request.experiment)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analyses.bench import Progress
 from analyses.execute import run_experiment
@@ -12,10 +12,20 @@ from analyses.forecast import forecast
 from hooks.plan import CapturePlan
 from workbench.bench import CachedBench
 from workbench.cache import Store
+from workbench.engines.circuits import OpenCircuits
 from workbench.engines.opened import OpenModels
 from workbench.images import Images
 from workbench.known import IMAGES, KnownModels
-from workbench.requests import CAPTURED, CaptureRequest, ExperimentRequest, ForecastRequest, OpenRequest, Request
+from workbench.live_circuits import KeptRuns
+from workbench.requests import (
+    CAPTURED,
+    CaptureRequest,
+    CircuitRequest,
+    ExperimentRequest,
+    ForecastRequest,
+    OpenRequest,
+    Request,
+)
 from workbench.results import Results
 from workbench.settings import Settings
 from workbench.sweeps import KeptSweeps
@@ -26,12 +36,13 @@ STORE, RESULTS = "store", "results"
 
 @dataclass(frozen=True, eq=False)
 class Desk:
-    """What an engine works with: where answers go, and the models it keeps open."""
+    """What an engine works with: where answers go, the models it keeps open, and the circuits it holds ready."""
 
     settings: Settings
     store: Store
     results: Results
     models: OpenModels
+    circuits: OpenCircuits = field(default_factory=OpenCircuits)
 
     @classmethod
     def of(cls, settings: Settings) -> Desk:
@@ -51,6 +62,7 @@ def execute(request: Request, desk: Desk, report: Report) -> bool:
         report(Progress(0, 0, sentence))
 
     model, was_open = desk.models.get(request.model, step)
+    desk.circuits.forget_others(desk.models.models())
     if isinstance(request, OpenRequest):
         return was_open
     summary = desk.models.summary(request.model)
@@ -66,6 +78,8 @@ def execute(request: Request, desk: Desk, report: Report) -> bool:
         return _capture(request, bench(_inputs(request)))
     if isinstance(request, ForecastRequest):
         return _forecast(request, bench, report, KeptSweeps(desk.settings.workspace_dir))
+    if isinstance(request, CircuitRequest):
+        return _circuit(request, desk, bench, report)
     return _run(request, bench(request.experiment), desk.results)
 
 
@@ -87,6 +101,17 @@ def _forecast(
         return bench(request.experiment, both)
 
     kept.save_forecast(request.id, forecast(request.experiment, bench_of))
+    return False
+
+
+def _circuit(
+    request: CircuitRequest, desk: Desk, bench: Callable[[Experiment, Report], CachedBench], report: Report
+) -> bool:
+    kept = KeptRuns(desk.settings.workspace_dir)
+    if kept.load(request.id) is not None:
+        return True
+    asked = Experiment(model=request.model, inputs=request.inputs, analysis=request.kind)
+    kept.save(request.id, desk.circuits.run(request, lambda told: bench(asked, told), report))
     return False
 
 

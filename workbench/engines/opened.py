@@ -72,6 +72,10 @@ class OpenModels:
         """The open models, least recently used first."""
         return tuple(self._opened)
 
+    def models(self) -> tuple[Instrumented, ...]:
+        """The open models themselves."""
+        return tuple(entry.model for entry in self._opened.values())
+
     def _open(self, ref: ModelRef, step: Callable[[str], None]) -> _Opened:
         resolved = resolve(ref, self._settings, step)
         step(f"opening {ref} and proving its sites")
