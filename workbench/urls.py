@@ -93,6 +93,17 @@ class State(Spec):
     by: str = "head"
     repair: bool = False
     shown: str = ""
+    # circuits: how one is searched, what is cut carries; the hash of a given one; its edits as a draft; the node or edge
+    # that is open, the result that was evaluated, and what it is compared with
+    finder: str = "eap_ig"
+    level: str = "edge"
+    points: int = Field(default=5, ge=1, le=1000)
+    outside: str = "counterfactual"
+    given: str = ""
+    draft: str = ""
+    pick: str = ""
+    judged: str = ""
+    against: str = ""
     # evaluation: the hash of a kept test set; whether all correct answers of TruthfulQA count
     items: str = ""
     every: bool = False
