@@ -70,7 +70,7 @@ def graph(
     figure.update_layout(
         template=themes.template(theme),
         title_text=text(title + more),
-        height=MARGINS + ROW_HEIGHT * (2 + len(_layers(circuit["nodes"]))),
+        height=MARGINS + ROW_HEIGHT * (2 + len(layers(circuit["nodes"]))),
         hovermode="closest",
         dragmode="pan",
         legend={"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "itemclick": False, "itemdoubleclick": False},
@@ -90,7 +90,7 @@ def strongest(edges: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str
 
 def layout(nodes: Sequence[str]) -> dict[str, Drawn]:
     """Where each node stands: x from 0 to 1, y in rows; layers without a node take no row."""
-    rows = {layer: row for row, layer in enumerate(_layers(nodes), start=1)}
+    rows = {layer: row for row, layer in enumerate(layers(nodes), start=1)}
     beside: dict[int, list[Part]] = defaultdict(list)
     placed = {}
     for node in nodes:
@@ -114,16 +114,17 @@ def layout(nodes: Sequence[str]) -> dict[str, Drawn]:
     return {node: placed[node] for node in nodes}
 
 
-def _layers(nodes: Sequence[str]) -> list[int]:
+def layers(nodes: Iterable[str]) -> list[int]:
+    """The layers that have a node, from the bottom: the rows between the embedding and the logits."""
     return sorted({layer for node in nodes if (layer := Part.parse(node).site.layer) is not None})
 
 
 def _row_axis(nodes: Sequence[str]) -> dict[str, Any]:
-    layers = _layers(nodes)
+    found = layers(nodes)
     return {
-        "title_text": "layer", "tickmode": "array", "tickvals": list(range(len(layers) + 2)),
-        "ticktext": ["", *map(str, layers), ""], "zeroline": False, "ticks": "",
-        "range": [-0.6, len(layers) + 1.6],
+        "title_text": "layer", "tickmode": "array", "tickvals": list(range(len(found) + 2)),
+        "ticktext": ["", *map(str, found), ""], "zeroline": False, "ticks": "",
+        "range": [-0.6, len(found) + 1.6],
     }  # fmt: skip
 
 

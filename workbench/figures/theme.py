@@ -230,14 +230,15 @@ def template(theme: ThemeName = "light") -> go.layout.Template:
 
 
 def css() -> str:
-    """Every role as a CSS variable `--wb-ROLE`, for both themes, and the two font stacks."""
+    """Every role as a CSS variable `--wb-ROLE`, for both themes; categories as `--wb-category-N`; the font stacks."""
     blocks = []
     for theme in THEMES:
         lines = [f"  --wb-{name}: {value};" for name, value in ROLES[theme].items()]
         lines += [f"  --wb-neutral: {_NEUTRAL[theme]};", f"  color-scheme: {theme};"]
         selector = ":root" if theme == "light" else ':root[data-mantine-color-scheme="dark"]'
         blocks.append(f"{selector} {{\n" + "\n".join(lines) + "\n}")
-    blocks.append(f":root {{\n  --wb-sans: {SANS};\n  --wb-mono: {MONO};\n}}")
+    categories = "".join(f"  --wb-category-{number}: {colour};\n" for number, colour in enumerate(OKABE_ITO, start=1))
+    blocks.append(f":root {{\n  --wb-sans: {SANS};\n  --wb-mono: {MONO};\n{categories}}}")
     return "\n".join(blocks) + "\n"
 
 
