@@ -21,6 +21,8 @@ from hooks.prompts import Answer, IdAnswer, IdsPrompt, ImagePrompt, Prompt, Prom
 from hooks.tokens import TokenBatch, answer_id, encode, pad
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+SOUND_AXES = 2
+"""Sound is [band frame], a picture [channel row column]."""
 
 
 def encode_inputs(tokenizer: Any, processor: Any, info: ModelInfo, inputs: PromptSet) -> TokenBatch:
@@ -144,10 +146,16 @@ def _images(processor: Any, info: ModelInfo, inputs: PromptSet, prompts: Sequenc
 
 
 def _pixels(processor: Any, info: ModelInfo, number: int, prompt: Prompt) -> Tensor:
-    """[channel row column] of one prompt, in the size that the model reads."""
-    if not isinstance(prompt, ImagePrompt):
-        raise InputError(f"prompt {number + 1} is a text, and this model reads images.", 'Write {"image": "cat.png"}.')
+    """[channel row column] of one prompt, or [band frame] of sound, in the size that the model reads."""
     wanted = tuple(info.pixels or ())
+    sound = len(wanted) == SOUND_AXES
+    if not isinstance(prompt, ImagePrompt):
+        reads, hint = (
+            ("hears sound", 'Write {"image": "speech.npy"}: its features, bands × frames, in a .npy file.')
+            if sound
+            else ("reads images", 'Write {"image": "cat.png"}.')
+        )
+        raise InputError(f"prompt {number + 1} is a text, and this model {reads}.", hint)
     if prompt.pixels is not None:
         values = torch.tensor(prompt.pixels, dtype=torch.float32)
     else:
@@ -156,8 +164,10 @@ def _pixels(processor: Any, info: ModelInfo, number: int, prompt: Prompt) -> Ten
         shape = " × ".join(map(str, values.shape))
         raise InputError(
             f"prompt {number + 1} has {shape} values; this model reads {' × '.join(map(str, wanted))} "
-            "(channels, rows, columns).",
-            "Give an image of that size, or a model folder with its preprocessor_config.json.",
+            f"({'bands, frames' if sound else 'channels, rows, columns'}).",
+            "Give features of that shape."
+            if sound
+            else "Give an image of that size, or a model folder with its preprocessor_config.json.",
         )
     if not torch.isfinite(values).all():
         raise InputError(f"prompt {number + 1} holds values that are not numbers.", "Replace them.")
@@ -167,6 +177,8 @@ def _pixels(processor: Any, info: ModelInfo, number: int, prompt: Prompt) -> Ten
 def _read_image(processor: Any, path: Path, wanted: tuple[int, ...]) -> Tensor:
     if not path.is_file():
         raise InputError(f"there is no image '{path}'.", "Check the path.")
+    if len(wanted) == SOUND_AXES and path.suffix != ".npy":
+        raise InputError(f"'{path.name}' holds no features of sound.", "Give bands × frames in a .npy file.")
     try:
         if path.suffix == ".npy":
             return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))

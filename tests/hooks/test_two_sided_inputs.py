@@ -35,6 +35,16 @@ def test_sound_is_given_as_features_of_the_shape_that_the_model_reads():
         model.tokens(PromptSet(prompts=(ImagePrompt(pixels=((0.5,) * 3,) * bands),)))
 
 
+def test_a_text_or_a_picture_given_to_a_model_that_hears_says_what_to_give(tmp_path):
+    model = instrument(build("whisper"))
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(b"")
+    for prompt, words in (("a text", "hears sound"), (ImagePrompt(image=str(picture)), "no features of sound")):
+        with pytest.raises(InputError, match=words) as refused:
+            model.tokens(PromptSet(prompts=(prompt,)))
+        assert "bands × frames" in refused.value.hint and "image" not in refused.value.message
+
+
 def test_the_text_beside_an_image_may_be_ids():
     model = instrument(build("clip"))
     channels, rows, columns = model.info.pixels
