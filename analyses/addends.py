@@ -6,6 +6,7 @@ these. A split is made only where it adds up to the write on the run at hand: no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +19,7 @@ from analyses.metrics import Target
 from analyses.readout import EXACT
 from hooks.activations import Activations
 from hooks.errors import SiteMissing
+from hooks.interventions import Intervention
 from hooks.model import Instrumented
 from hooks.plan import CapturePlan
 from hooks.sites import Site
@@ -56,11 +58,13 @@ def sites_of(model: Instrumented, *, neurons: bool) -> list[Site]:
     return sorted((wanted & model.sites) | {Site("resid_pre", 0), Site("resid_post", layers[-1]), Site("ln_final")})
 
 
-def at_answers(bench: Bench, inputs: str, sites: list[Site]) -> tuple[Activations, Float[Tensor, "batch d_vocab"]]:
+def at_answers(
+    bench: Bench, inputs: str, sites: list[Site], edits: Sequence[Intervention] = ()
+) -> tuple[Activations, Float[Tensor, "batch d_vocab"]]:
     """The sites at the answer position of each prompt, [batch …] without the position, and the logits there."""
     batch = bench.batch(inputs)
     rows, at = torch.arange(len(batch)), torch.tensor(batch.answer_at)
-    run = bench.forward(inputs, CapturePlan(sites=frozenset(sites)), logits_at=at)
+    run = bench.forward(inputs, CapturePlan(sites=frozenset(sites)), edits, logits_at=at)
     seen = Activations({site: x[rows, at] for site, x in run.activations.items()}, batch)
     return seen, Target(batch, run.logits).at_answers(run.logits)[:, 0]
 

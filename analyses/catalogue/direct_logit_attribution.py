@@ -19,13 +19,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from analyses.addends import WORDS, Addends, addends, at_answers, sites_of
 from analyses.analysis import Analysis, Findings
 from analyses.averages import averaged
 from analyses.bench import Bench
+from analyses.edited import Edits, under_edits_in_words
 from analyses.experiment import Experiment
 from analyses.grid import Coord, Grid
 from analyses.maps import map_of
@@ -48,7 +49,8 @@ TOLERANCE = 1e-3
 class Params(Spec):
     """by: how finely what is written is split. self_repair: also ablate every head for real, with zero or its mean.
 
-    reference: the input whose mean over prompts is taken, at each position apart.
+    reference: the input whose mean over prompts is taken, at each position apart. edits: interventions under which the
+    model is run; what they add to the stream is in `rest of layer`.
     """
 
     by: Literal["component", "head", "neuron"] = "component"
@@ -57,6 +59,13 @@ class Params(Spec):
     reference: str = "clean"
     layers: tuple[int, ...] | None = Field(default=None)
     per_prompt: bool = False
+    edits: Edits = ()
+
+    @model_validator(mode="after")
+    def _one_run(self) -> Params:
+        if self.edits and self.self_repair:
+            raise ValueError("self-repair is measured on the model itself: leave out edits")
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +80,11 @@ class _Direct:
 
 def compute(params: Params, bench: Bench) -> Findings:
     batch, model = bench.batch("clean"), bench.model
+    model.require_writable(params.edits)
     if not batch.answers:
         raise InputError("direct attribution needs answers: one token per prompt.", 'Add "answers" to inputs.clean.')
     bench.step(0, 1, "running the model")
-    seen, logits = at_answers(bench, "clean", sites_of(model, neurons=params.by == "neuron"))
+    seen, logits = at_answers(bench, "clean", sites_of(model, neurons=params.by == "neuron"), params.edits)
     last = Site("resid_post", model.info.n_layers - 1)
     out = readout(model, batch, seen[last], seen[Site("ln_final")], logits)
     found = _Direct(batch, addends(model, seen, out.direction), out, out.value.cpu().numpy())
@@ -238,7 +248,8 @@ def sentence(params: Params, experiment: Experiment) -> str:
     clean = experiment.inputs.get("clean")
     metric = metric_in_words("logit_diff", experiment) if clean and clean.foils else "the logit of the answer"
     repair = f", and what is lost when it is {params.ablation}-ablated" if params.self_repair else ""
-    return f"Direct contribution of every {by} to {metric}{repair}, on {prompts_in_words(experiment, 'clean')}."
+    on = f"{prompts_in_words(experiment, 'clean')}{under_edits_in_words(params.edits)}"
+    return f"Direct contribution of every {by} to {metric}{repair}, on {on}."
 
 
 ANALYSIS = Analysis(

@@ -8,6 +8,8 @@ to apply.
 Each entry is compared with the final distribution, KL(final ‖ lens), and asked for one token: the answer where the
 prompts have one, else the token that the model itself ranks first at that position.
 
+With `edits` everything is read in the edited run, and the final distribution is that run's own.
+
 Sources: nostalgebraist 2020, interpreting GPT: the logit lens; Belrose et al. 2023, arXiv 2303.08112.
 """
 
@@ -24,6 +26,7 @@ from torch import Tensor
 from analyses.analysis import Analysis, Findings
 from analyses.averages import averaged
 from analyses.bench import Bench
+from analyses.edited import Edits, under_edits_in_words
 from analyses.experiment import Experiment
 from analyses.grid import Coord, Grid, Unit
 from analyses.memory import rows_within
@@ -33,19 +36,26 @@ from hooks.activations import Activations
 from hooks.errors import InputError
 from hooks.interventions.patch import Patch
 from hooks.plan import CapturePlan
+from hooks.schedule import World
 from hooks.sites import Part, Site
 from hooks.spec import Spec
 from hooks.tokens import TokenBatch
 
 
 class Params(Spec):
-    """at: the stream that is read in every layer. top_k: how many tokens are listed per cell."""
+    """at: the stream that is read in every layer. top_k: how many tokens are listed per cell.
+
+    edits: interventions under which the model is run.
+    """
 
     at: Literal["resid_pre", "resid_mid", "resid_post"] = "resid_pre"
     top_k: int = Field(default=5, ge=1, le=100)
     per_prompt: bool = False
+    edits: Edits = ()
 
 
+FINAL = "last stream"
+"""The name of the edited run's last stream among the sources."""
 Lens = dict[str, np.ndarray]
 """What is kept of the logits, [prompt layer pos]: prob, rank, kl, logit_diff; top_id and top_prob have a rank axis."""
 
@@ -55,10 +65,11 @@ def compute(params: Params, bench: Bench) -> Findings:
     if (output := output_of(info)) != "choice":
         raise InputError(f"{info.name} ranks no tokens or classes: it gives {OUTPUT_WORDS[output]}.", "Ablate instead.")
     last = Site("resid_post", info.n_layers - 1)
-    bench.model.require_writable([Patch(at=Part(last))])
+    bench.model.require_writable([Patch(at=Part(last)), *params.edits])
     streams = _streams(params, bench, last)
     bench.step(0, len(streams), "reading the layers")
-    captured = bench.capture("clean", CapturePlan(sites=frozenset(streams.values())))
+    seen = frozenset({*streams.values(), *([last] if params.edits else [])})
+    captured = bench.capture("clean", CapturePlan(sites=seen), params.edits)
     parts = list(_read(params, bench, streams, captured, last))
     lens = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Findings(_grids(params, bench, batch, tuple(streams), lens))
@@ -75,16 +86,24 @@ def _read(params: Params, bench: Bench, streams: dict[int, Site], captured: Acti
     """The lens of some prompts at a time, with as many layers in a forward as the byte budget holds."""
     batch, names = bench.batch("clean"), {layer: f"stream {layer}" for layer in streams}
     sources = {names[layer]: Activations({last: captured[site]}, batch) for layer, site in streams.items()}
+    ends: list[World] = []
+    # What is edited behind the last stream belongs to the head through which every stream is read.
+    behind = tuple(edit for edit in params.edits if last < edit.at.site and edit.at.site.stack == last.stack)
+    if params.edits:
+        sources[FINAL] = Activations({last: captured[last]}, batch)
+        ends = [(Patch(at=Part(last), source=FINAL), *behind)]
     rows = rows_within(bench.budget_bytes, bench.model.info, batch, everywhere=True)
     # The stream that the last layer leaves is there already, in the rows of the run itself.
     others = [layer for layer, site in streams.items() if site != last]
-    size = min(len(batch), max(1, rows // (1 + len(others))))
-    layers = max(1, rows // size - 1)
+    size = min(len(batch), max(1, rows // (1 + len(ends) + len(others))))
+    layers = max(1, rows // size - 1 - len(ends))
     for first in range(0, len(batch), size):
         part, found = batch.rows(first, first + size), []
         for start in range(0, max(1, len(others)), layers):
-            worlds = [(Patch(at=Part(last), source=names[layer]),) for layer in others[start : start + layers]]
-            final, *read = bench.worlds(part, worlds, sources=sources).logits.float()
+            worlds: list[World] = [
+                (Patch(at=Part(last), source=names[layer]), *behind) for layer in others[start : start + layers]
+            ]
+            final, *read = bench.worlds(part, [*ends, *worlds], sources=sources).logits.float()[len(ends) :]
             found += [_reduced(params, logits, final, part) for logits in read]
             bench.step(min(start + layers, len(others)), len(streams), "reading the layers")
         if last in streams.values():
@@ -159,7 +178,7 @@ def _top(bench: Bench, coords: dict[str, tuple[Coord, ...]], lens: Lens, real: n
 def sentence(params: Params, experiment: Experiment) -> str:
     return (
         f"What the model would answer after each layer, read from the {site_in_words(params.at)}, "
-        f"on {prompts_in_words(experiment, 'clean')}."
+        f"on {prompts_in_words(experiment, 'clean')}{under_edits_in_words(params.edits)}."
     )
 
 

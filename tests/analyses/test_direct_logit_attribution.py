@@ -10,7 +10,7 @@ from torch import nn
 from analyses.bench import Bench
 from analyses.execute import run_experiment
 from analyses.experiment import Experiment
-from hooks.errors import InputError, SiteMissing
+from hooks.errors import InputError, SiteMissing, SpecError
 from hooks.model import instrument
 from tests.analyses.by_hand import HEADS, LAYERS, VARIANTS, ByHand, put
 from tests.analyses.pairs import ANSWERS, CLEAN, FOILS, difference, runner
@@ -109,6 +109,29 @@ def test_all_addends_sum_to_the_logit_difference(by_hand, attribute, by):
     assert result.grid("total").values == pytest.approx(expected, abs=1e-3)
     assert result.grid("sum_error").values < 1e-3 and " equal within" in result.grid("total").about
     assert ("soft cap of 30" in result.grid("effect").about) == (cap is not None)
+
+
+def test_under_edits_the_addends_are_those_of_the_edited_run(by_hand, attribute):
+    """A zeroed head writes nothing; what setting a residual stream adds is apart from the writes of its layer."""
+    if by_hand.variant == "gemma2":
+        return
+    edits = [{"kind": "zero", "at": "L1.z[head=2]"}, {"kind": "zero", "at": "L2.resid_pre[pos=5]"}]
+    result = attribute({"by": "head", "per_prompt": True, "edits": edits})
+    zeroed = [("z", 1, lambda z: z.index_fill(2, torch.tensor(2), 0.0)),
+              ("resid_pre", 2, lambda x: x.index_fill(1, torch.tensor(5), 0.0))]  # fmt: skip
+    expected = [difference(by_hand.run(row, zeroed)[0].double(), n) for n, row in enumerate(CLEAN)]
+    assert result.grid("metric_clean_by_prompt").values == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert result.grid("total_by_prompt").values == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    effect, others = result.grid("effect_by_prompt").values, result.grid("others_by_prompt")
+    assert not effect[:, 1, 2].any() and effect[:, 1, 1].all()
+    # All that came before the reset is taken back, so what is left is what the last layer writes.
+    names = [str(name) for name in others.coords["component"]]
+    rest, last = names.index("rest of layer 2"), [n for n, name in enumerate(names) if name.endswith(" 2")]
+    kept = sum(others.values[:, n] for n in last if n != rest) + effect[:, 2].sum(-1)
+    kept = kept + sum(others.values[:, n] for n, name in enumerate(names) if name in ("norm bias", "unembedding bias"))
+    assert kept == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    with pytest.raises(SpecError, match="leave out edits"):
+        attribute({"edits": edits, "self_repair": True})
 
 
 def test_neurons_and_their_bias_sum_to_what_the_mlp_adds(by_hand, attribute):
