@@ -104,6 +104,13 @@ class State(Spec):
     pick: str = ""
     judged: str = ""
     against: str = ""
+    # lens: the stream, what colours the cells ("": the usual), which of several prompts (None: their mean),
+    # the entry that is open (at `position`), whether the edited run is shown as its difference from the clean one
+    lens_at: str = "resid_pre"
+    lens_by: str = ""
+    lens_prompt: int | None = Field(default=None, ge=0)
+    lens_layer: int | None = Field(default=None, ge=0)
+    lens_change: bool = False
     # evaluation: the hash of a kept test set; whether all correct answers of TruthfulQA count
     items: str = ""
     every: bool = False
