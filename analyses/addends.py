@@ -6,7 +6,7 @@ these. A split is made only where it adds up to the write on the run at hand: no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from analyses.attribution import WRITES
 from analyses.bench import Bench
+from analyses.held_norm import EXACT
 from analyses.metrics import Target
-from analyses.readout import EXACT
 from hooks.activations import Activations
 from hooks.errors import SiteMissing
 from hooks.interventions import Intervention
@@ -46,16 +46,22 @@ class Addends:
 
 def sites_of(model: Instrumented, *, neurons: bool) -> list[Site]:
     """What must be captured to name the addends. Raises SiteMissing where the stream is normed inside the blocks."""
+    model.weights.W_U()
+    last = Site("resid_post", model.info.n_layers - 1)
+    return sorted({*written_sites(model, neurons=neurons), last, Site("ln_final")})
+
+
+def written_sites(model: Instrumented, *, neurons: bool = False) -> list[Site]:
+    """The sites of which a stream of the model is made. Raises SiteMissing as `sites_of`."""
     if model.info.norm == "post":
         raise SiteMissing(
             f"{model.name} norms its residual stream inside every block, so what is written does not add up.",
             "Direct attribution needs a stream that is only added to; ablate instead.",
         )
-    model.weights.W_U()
     names = {*WRITES, "z", *(["mlp_post"] if neurons else []), "resid_post"}
     layers = range(model.info.n_layers)
     wanted = {Site(name, layer) for name in names for layer in layers} | {Site("embed"), Site("pos_embed")}
-    return sorted((wanted & model.sites) | {Site("resid_pre", 0), Site("resid_post", layers[-1]), Site("ln_final")})
+    return sorted((wanted & model.sites) | {Site("resid_pre", 0)})
 
 
 def at_answers(
@@ -69,9 +75,15 @@ def at_answers(
     return seen, Target(batch, run.logits).at_answers(run.logits)[:, 0]
 
 
-def addends(model: Instrumented, seen: Activations, direction: Float[Tensor, "batch d_model"]) -> Addends:
-    """`seen` (see `at_answers`) along a direction."""
-    made, layers = Addends(), range(model.info.n_layers)
+def addends(
+    model: Instrumented,
+    seen: Mapping[Site, Tensor],
+    direction: Float[Tensor, "batch d_model"],
+    *,
+    before_layer: int | None = None,
+) -> Addends:
+    """`seen` (see `at_answers`) along a direction: all that the last stream is the sum of, or a layer's `resid_pre`."""
+    made, layers = Addends(), range(model.info.n_layers if before_layer is None else before_layer)
     _start(made, seen, direction)
     before = seen[Site("resid_pre", 0)].double()
     for layer in layers:
@@ -86,7 +98,7 @@ def addends(model: Instrumented, seen: Activations, direction: Float[Tensor, "ba
     return made
 
 
-def _start(made: Addends, seen: Activations, direction: Tensor) -> None:
+def _start(made: Addends, seen: Mapping[Site, Tensor], direction: Tensor) -> None:
     first = seen[Site("resid_pre", 0)]
     names = {"token embedding": Site("embed"), "position embedding": Site("pos_embed")}
     parts = {name: seen[site].double() for name, site in names.items() if site in seen}
@@ -95,7 +107,7 @@ def _start(made: Addends, seen: Activations, direction: Tensor) -> None:
     made.start.update({name: _along(x, direction) for name, x in (parts if whole else {"embeddings": first}).items()})
 
 
-def _split(made: Addends, model: Instrumented, seen: Activations, layer: int, direction: Tensor) -> None:
+def _split(made: Addends, model: Instrumented, seen: Mapping[Site, Tensor], layer: int, direction: Tensor) -> None:
     """Heads of what attention writes, neurons of what the MLP writes, where they sum to it."""
     z, attn, post, mlp = (Site(name, layer) for name in ("z", "attn_out", "mlp_post", "mlp_out"))
     weights = model.weights

@@ -11,18 +11,15 @@ Source: Elhage et al. 2021, A Mathematical Framework for Transformer Circuits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analyses.held_norm import EXACT, held_norm
 from hooks.errors import SiteMissing
 from hooks.model import Instrumented
 from hooks.tokens import TokenBatch
-
-EXACT = 1e-4
-"""Largest deviation, relative to the largest value, at which an equation counts as holding in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +49,12 @@ def readout(
     SiteMissing where the equations do not hold on this run.
     """
     stream, normed, logits = stream.double(), normed.double(), logits.double()
-    gain, bias, centred, scale = _norm(model, stream, normed)
+    held = held_norm(*model.weights.final_norm(), stream, normed, f"the final norm of {model.name}")
     weights = model.weights
-    factor, cap, given = _linear(model, normed, logits)
+    factor, cap, given = linear_logits(model, normed, logits)
     u, b = (factor * _difference(rows, batch) for rows in (weights.W_U().T, weights.b_U()))
-    direction = scale * gain * u
-    direction = direction - direction.mean(-1, keepdim=True) if centred else direction
-    constants = {"norm bias": (bias * u).sum(-1), "unembedding bias": b}
+    direction = held.led_back(u)
+    constants = {"norm bias": (held.bias * u).sum(-1), "unembedding bias": b}
     value = torch.stack([_difference(row[:, None], batch.select([n]))[0, 0] for n, row in enumerate(given)])
     return Readout(direction, {name: x for name, x in constants.items() if x.any()}, value, cap)
 
@@ -72,28 +68,11 @@ def _difference(rows: Tensor, batch: TokenBatch) -> Tensor:
     return mean(batch.answers) - mean(batch.foils) if batch.foils else mean(batch.answers)
 
 
-def _norm(model: Instrumented, stream: Tensor, normed: Tensor) -> tuple[Tensor, Tensor, bool, Tensor]:
-    """Gain, bias, whether the mean is taken out, and the scale [batch 1] of the final norm, as the run shows them."""
-    weight, held = model.weights.final_norm()
-    ones = torch.ones_like(normed[0])
-    bias = torch.zeros_like(ones) if held is None else held.double()
-    gains = [ones] if weight is None else [weight.double(), 1 + weight.double()]
-    found = []
-    for gain, centred in product(gains, (False, True)):
-        unscaled = gain * (stream - stream.mean(-1, keepdim=True) if centred else stream)
-        scale = ((normed - bias) * unscaled).sum(-1, keepdim=True) / (unscaled**2).sum(-1, keepdim=True)
-        found.append((float((scale * unscaled + bias - normed).abs().max()), gain, centred, scale))
-    error, gain, centred, scale = min(found, key=lambda one: one[0])
-    if error > EXACT * max(1.0, float(normed.abs().max())):
-        raise SiteMissing(
-            f"the final norm of {model.name} is neither an RMS norm nor a LayerNorm: off by {error:.2g}.",
-            "Direct attribution needs a norm that is linear once its scale is held; ablate instead.",
-        )
-    return gain, bias, centred, scale
+def linear_logits(model: Instrumented, normed: Tensor, logits: Tensor) -> tuple[float, float | None, Tensor]:
+    """Factor and soft cap with which the unembedding of `normed` gives the logits, and these before the cap.
 
-
-def _linear(model: Instrumented, normed: Tensor, logits: Tensor) -> tuple[float, float | None, Tensor]:
-    """Factor and soft cap with which the unembedding of `normed` gives the logits, and these before the cap."""
+    Raises SiteMissing where the logits are no linear function of what the final norm gives.
+    """
     raw = normed @ model.weights.W_U().double() + model.weights.b_U().double()
     cap = model.weights.logit_cap()
     factor = 1.0 if cap else float((raw * logits).sum() / (raw * raw).sum())

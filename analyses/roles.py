@@ -71,13 +71,18 @@ def answer_places(batch: TokenBatch, row: int) -> list[int]:
     return [place for place, token in enumerate(ids) if token in batch.answers[row]]
 
 
-def ov_shares(bench: Bench, tokens: Sequence[int], k: int) -> Mapping[str, np.ndarray]:
-    """`copying` and `suppression` of every head over the tokens [layer head]; NaN for heads whose OV is not known."""
+def ov_shares(
+    bench: Bench, tokens: Sequence[int], k: int, layers: Sequence[int] | None = None
+) -> Mapping[str, np.ndarray]:
+    """`copying` and `suppression` of every head over the tokens [layer head]; NaN for heads whose OV is not known.
+
+    layers: those that are looked at, all without it; the others are NaN.
+    """
     model, info = bench.model, bench.model.info
     batch = padded(model.tokenizer, info, [[token] for token in tokens])
     stream = _effective(bench, batch)
     found = {name: np.full((info.n_layers, info.n_heads), np.nan) for name in ("copying", "suppression")}
-    for layer in range(info.n_layers):
+    for layer in range(info.n_layers) if layers is None else layers:
         bench.step(layer, info.n_layers, "reading OV circuits")
         if Site("v", layer) not in model.reads.readers or not model.reads.heads_add(layer):
             continue
@@ -120,15 +125,23 @@ def _ranks(bench: Bench, batch: TokenBatch, writes: Tensor, tokens: Tensor) -> t
     return torch.cat(above, 1), torch.cat(below, 1)
 
 
-def lost_through_queries(bench: Bench, movers: Sequence[tuple[int, int]], measure: Measure) -> np.ndarray:
+def lost_through_queries(
+    bench: Bench, movers: Sequence[tuple[int, int]], measure: Measure, among: Sequence[tuple[int, int]] | None = None
+) -> np.ndarray:
     """By how much the metric falls when one head tells the queries of `movers` what it says on the corrupt prompts.
 
-    movers: (layer, head). [prompt layer head], in the metric's unit; heads that come after all movers lose nothing.
+    movers: (layer, head). among: the heads that are tried, all without it; the others are NaN. [prompt layer head], in
+    the metric's unit; heads that come after all movers lose nothing.
     """
     info = bench.model.info
     receivers = tuple(Part(Site("q", layer), head=head, pos="last") for layer, head in movers)
     senders = tuple(Part(Site("z", layer), head=head) for layer in range(info.n_layers) for head in range(info.n_heads))
-    there = [place for place, part in enumerate(senders) if part.site in bench.model.writable]
+    tried = None if among is None else set(among)
+    there = [
+        place
+        for place, part in enumerate(senders)
+        if part.site in bench.model.writable and (tried is None or divmod(place, info.n_heads) in tried)
+    ]
     paths = Paths.of(bench, tuple(senders[place] for place in there), receivers, measure, "noising")
 
     def shown(measured: object) -> None:

@@ -21,6 +21,7 @@ from hooks.feed import Feed
 from hooks.gradients import Gradients, Objective, gates, gradients, probes
 from hooks.inputs import encode_inputs
 from hooks.interventions import Intervention
+from hooks.jacobian import jacobian
 from hooks.kv_cache import check_causal, end_tokens, fresh_cache, takes_cache
 from hooks.loading import Loaded, from_memory, load
 from hooks.plan import CapturePlan
@@ -208,6 +209,12 @@ class Instrumented:
                 self._model, self._wiring, batch, objective, at=at, reads=seen, drop=shut, apart=apart,
                 edits=edits, sources=sources, logits_at=logits_at, device=self.device,
             )  # fmt: skip
+
+    def jacobian(self, batch: TokenBatch, of: Site, by: Site, head: int, at: Tensor) -> Tensor:
+        """[batch d_of head d_by]: see `hooks.jacobian`. Raises SiteMissing for sites that are not proved writable."""
+        self.require_writable(probes((of, by)))
+        with self._lock:
+            return jacobian(self._model, self._wiring, batch, of, by, head, at, device=self.device)
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:

@@ -26,6 +26,7 @@ from analyses.ablated_writes import Ablation
 from analyses.analysis import Analysis, Findings
 from analyses.bench import Bench
 from analyses.circuit import Circuit, Graph
+from analyses.circuit_heads import MOST, head_grids
 from analyses.circuit_live import runs_of
 from analyses.circuit_ranking import Scores, laid_out, scores_by_prompt, stability
 from analyses.circuit_run import CircuitRuns, Mask
@@ -52,6 +53,7 @@ class Params(Spec):
 
     reference: the input of mean ablation; `reference` where there is one, else `corrupt`. controls: random circuits.
     completeness: which sets of nodes are taken out: `subsets` random ones, the given classes, a greedily grown one.
+    heads: of how many of the circuit's strongest heads roles, attention, direct effect and tokens are told.
     """
 
     circuit: Circuit
@@ -66,6 +68,8 @@ class Params(Spec):
     subsets: int = Field(default=10, ge=1, le=1000)
     classes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     minimality: bool = False
+    # Not written where there are none: experiments keep the id they had before heads could be looked at.
+    heads: int = Field(default=0, ge=0, le=MOST, exclude_if=lambda heads: not heads)
     per_prompt: bool = False
 
     @model_validator(mode="after")
@@ -203,6 +207,8 @@ def compute(params: Params, bench: Bench) -> Findings:
         found += judged.completeness()
     if params.minimality:
         found += judged.minimality()
+    if params.heads:
+        found += head_grids(bench, params.circuit, params.heads, params.metric)
     dropped = params.circuit.size - int(kept.sum())
     if dropped:
         bench.notes.append(f"{dropped:,} of the circuit's {params.circuit.size:,} edges lie on no path of kept edges")
