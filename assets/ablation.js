@@ -48,7 +48,7 @@ window.wbAblation = window.wbAblation || {};
     if (spec.colDim) at[spec.colDim] = spec.colKeys[row][col];
     return at;
   }
-  const shapeOf = (spec) => JSON.stringify([spec.rows, spec.cols, spec.target, spec.name, spec.kind, spec.action, spec.colKeys[0], spec.targets]);
+  const shapeOf = (spec) => JSON.stringify([spec.rows, spec.cols, spec.target, spec.name, spec.kind, spec.action, spec.colKeys[0], spec.targets, Boolean(spec.faces)]);
 
   function build(host, spec) {
     host.replaceChildren();
@@ -116,6 +116,8 @@ window.wbAblation = window.wbAblation || {};
       cell.dataset.ablToggle = target;
       cell.dataset.ablKind = spec.kind;
     } else if (spec.action === "open") cell.dataset.ablOpen = target;
+    else if (spec.action === "lens") cell.dataset.lensCell = target;
+    if (spec.faces) cell.append(document.createElement("bdi"));
     return cell;
   }
   function paint(host, spec) {
@@ -128,8 +130,21 @@ window.wbAblation = window.wbAblation || {};
       cell.classList.toggle("abl-inside", spec.grey && within);
       cell.style.background = level === null || (spec.grey && within) ? "" : colour(spec.scale, level);
       cell.dataset.text = (level === null ? text : `${text} ${spec.unit}`) + (within ? " · inside the control’s range" : "");
+      const face = spec.faces ? spec.faces[row][col] : "";
+      if (spec.faces) write(cell, face, spec.scale, level);
+      const said = face ? `“${face}”, ` : "";
+      if (spec.faces) cell.dataset.text = said + cell.dataset.text;
       cell.setAttribute("aria-label", text ? `${name}: ${cell.dataset.text}` : name);
+      if (spec.chosen) cell.setAttribute("aria-current", Number(row) === spec.chosen[0] && Number(col) === spec.chosen[1] ? "true" : "false");
     }
+  }
+  /* A text in a cell, in whichever of the theme's two inks stands out from the cell's colour. */
+  function write(cell, face, scale, level) {
+    cell.firstElementChild.textContent = face;
+    const [red, green, blue] = level === null ? [0, 0, 0] : colour(scale, level).match(/\d+/g).map(Number);
+    const bright = level !== null && 0.3 * red + 0.59 * green + 0.11 * blue > 128;
+    const dark = window.wb.themeName() === "dark";
+    cell.style.color = level === null ? "" : bright === dark ? "var(--wb-panel)" : "var(--wb-text)";
   }
   function thumb(host, spec) {
     const canvas = host.firstElementChild || host.appendChild(document.createElement("canvas"));

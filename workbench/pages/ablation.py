@@ -237,4 +237,4 @@ def _save(app: Dash, workspace: Workspace) -> None:
         ablation_saving.register(app, workspace, of, result_of(of))
 
 
-PAGE = Page(path="/ablation", title="Ablate", order=3, icon="ablate", layout=layout, register=register)
+PAGE = Page(path="/ablation", title="Ablate", order=5, icon="ablate", layout=layout, register=register)

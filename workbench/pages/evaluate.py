@@ -110,5 +110,5 @@ def _give(app: Dash, workspace: Workspace) -> None:
 
 
 PAGE = Page(
-    path="/evaluate", title="Evaluate", order=5, icon="check", layout=layout, register=register, needs_prompt=False
+    path="/evaluate", title="Evaluate", order=8, icon="check", layout=layout, register=register, needs_prompt=False
 )

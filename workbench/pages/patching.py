@@ -98,4 +98,4 @@ def _use(app: Dash, workspace: Workspace) -> None:
         return urls.change(search, **fields)
 
 
-PAGE = Page(path="/patching", title="Patch", order=4, icon="patch", layout=layout, register=register)
+PAGE = Page(path="/patching", title="Patch", order=6, icon="patch", layout=layout, register=register)

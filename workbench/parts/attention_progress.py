@@ -49,6 +49,10 @@ TITLES = {
     "head": "Reading what this view needs",
     "saved": "Saving the pattern",
     "answer": "Running the model once",
+    "lens": "Reading every layer through the output head",
+    "lens-edited": "Reading every layer of the edited run",
+    "direct": "Splitting the answer into what each part wrote",
+    "direct-edited": "Splitting the edited run’s answer",
 }
 
 

@@ -22,6 +22,10 @@ TERMS: dict[str, str] = {
         "weaknesses: saturated attention, and effects that cancel."
     ),
     "causal tracing": "Blur some tokens with noise, then restore single clean states: which bring the answer back?",
+    "circuit": (
+        "Some of a model’s edges, each from what one part writes to what another reads, that together do a task. "
+        "Its faithfulness is the share of the behaviour that is left when all other edges carry something else."
+    ),
     "direct logit attribution": (
         "What a part adds to the answer’s logit through the residual stream alone, the final norm’s scale held."
     ),
@@ -45,6 +49,10 @@ TERMS: dict[str, str] = {
     "head": "One of the parallel attention maps of a layer, with its own queries and values.",
     "induction head": "A head that finds an earlier copy of the present token and attends to the token after it.",
     "KL divergence": "How far the edited distribution over answers is from the clean one, in nats; 0 when equal.",
+    "logit lens": (
+        "A layer’s residual stream put through the model’s own final norm and unembedding: what it would answer if it "
+        "stopped there."
+    ),
     "log-probability": "The natural logarithm of a probability.",
     "byte fallback": "A character without a piece of its own is written as its UTF-8 bytes, one token each.",
     "normaliser": "What is done to the text before it is split: lower case, Unicode forms, signs for spaces.",

@@ -26,6 +26,7 @@ from workbench.parts.patch_methods import (
     site_of,
     sites_of,
 )
+from workbench.parts.switch_field import switch_field
 from workbench.parts.task_picker import picker_button
 from workbench.urls import State
 
@@ -178,12 +179,7 @@ def _select(name: str, label: str, data: Mapping[str, str], value: str, *, w: in
 
 
 def _switch(name: str, label: str, data: Mapping[str, str], value: str) -> Any:
-    control = dmc.SegmentedControl(
-        id={"type": "pat-set", "name": name},
-        value=value if value in data else next(iter(data)),
-        data=[{"value": key, "label": words} for key, words in data.items()],
-    )
-    return html.Div([html.Span(label, className="pat-label"), control], role="group", **{"aria-label": label})
+    return switch_field("pat-set", name, label, data, value)
 
 
 def _text(name: str, label: str, value: str, placeholder: str, w: int = 200) -> Any:

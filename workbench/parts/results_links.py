@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from analyses.catalogue.logit_lens import Params
 from analyses.experiment import Experiment
 from hooks.prompts import PromptSet
-from workbench import urls
+from workbench import edit_text, urls
 from workbench.parts.patch_methods import METHODS
 from workbench.urls import State
 
@@ -14,6 +15,7 @@ PAGES = {
     "ablation": ("/ablation", "Open on Ablate"),
     "attention_patterns": ("/attention", "Open on Attention"),
     "head_scores": ("/attention", "Open on Attention"),
+    "logit_lens": ("/lens", "Open on Lens"),
     "next_token": ("/prompt", "Open on Prompt"),
     **dict.fromkeys(METHODS, ("/patching", "Open on Patch")),
 }
@@ -67,6 +69,10 @@ def _param_fields(experiment: Experiment) -> dict[str, Any]:
             return {**fields, "edits": ";".join(_edit(item, kind) for item in params["at"])}
         layers = params.get("layers") or (None,)
         return {**fields, "over": params["over"], "within": layers[0] if params["over"] == "neuron" else None}
+    if experiment.analysis == "logit_lens":
+        edits = edit_text.write(Params(**params).edits, experiment.vectors)
+        corrupt = experiment.inputs.get("corrupt")
+        return {"lens_at": params["at"], "edits": edits} | ({"corrupt": str(corrupt.prompts[0])} if corrupt else {})
     if experiment.analysis == "next_token":
         position = params.get("position")
         chosen = position if isinstance(position, int) else None
@@ -79,7 +85,7 @@ def _on_patch(experiment: Experiment) -> bool:
     """Whether the Patch page can show a result whole: nothing that it has no control for is asked."""
     corrupt, params = experiment.inputs.get("corrupt"), experiment.params
     alike = corrupt is None or (len(corrupt.prompts) == 1 and isinstance(corrupt.prompts[0], str))
-    unusual = ("heads", "units", "positions", "stack", "reference")
+    unusual = ("edits", "heads", "units", "positions", "stack", "reference")
     return alike and not any(params.get(name) not in (None, "decoder", "clean") for name in unusual)
 
 
