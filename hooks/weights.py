@@ -83,12 +83,28 @@ class Weights:
             )
         return self._model.get_submodule(mlp.down)
 
-    def final_norm(self) -> tuple[Tensor | None, Tensor | None]:
-        """Weight and bias [d_model] of the final norm as its module holds them; None for one that it lacks.
+    def expert_W_out(self, layer: int) -> tuple[nn.Module, Float[Tensor, "expert d_mlp d_model"]]:
+        """The module that holds a layer's experts, and what each of their neurons is multiplied with.
 
-        Raises SiteMissing for a model without a final norm. Some families multiply by 1 + weight.
+        Raises SiteMissing.
         """
-        module = self.module(self.port(Site("ln_final")).module)
+        experts = self._wiring.main.layers[layer].experts
+        if experts is None or not experts.shared:
+            raise SiteMissing(f"layer {layer} has no experts whose weights lie together.", "Choose another layer.")
+        module = self._model.get_submodule(experts.holder)
+        weight = module.get_parameter("down_proj").detach()
+        return module, weight if module.is_transposed else weight.transpose(1, 2)
+
+    def final_norm(self) -> tuple[Tensor | None, Tensor | None]:
+        """Weight and bias [d_model] of the final norm; see `norm`. Raises SiteMissing for a model without one."""
+        return self.norm(Site("ln_final"))
+
+    def norm(self, site: Site) -> tuple[Tensor | None, Tensor | None]:
+        """Weight and bias [d_model] of the norm that gives a site, as its module holds them; None for what it lacks.
+
+        Raises SiteMissing for a site that no module shows. Some families multiply by 1 + weight.
+        """
+        module = self.module(self.port(site).module)
         held = (getattr(module, name, None) for name in ("weight", "bias"))
         weight, bias = (x.detach() if isinstance(x, Tensor) else None for x in held)
         return weight, bias
