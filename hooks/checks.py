@@ -97,10 +97,10 @@ def _resid_mid(e: Evidence, site: Site) -> Pairs:
 
 
 def _projected(e: Evidence, site: Site) -> Pairs:
-    """A projection applied to what it read in the observed pass."""
+    """What a projection made, in the observed pass, of what it read."""
     port = e.wiring.ports[site]
-    given = e.call(port).given
-    return [] if given is None else [(port.view.open(e.apply(port.module, given), len(e.batch)), e.at(site))]
+    call = e.call(port)
+    return [] if call.given is None or call.gave is None else [(port.view.open(call.gave, len(e.batch)), e.at(site))]
 
 
 def _read(e: Evidence, site: Site) -> Pairs:

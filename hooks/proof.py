@@ -103,8 +103,9 @@ class _Touched(Intervention):
     def edit(self, x: Tensor, ctx: EditContext) -> Tensor:
         if not torch.is_grad_enabled():
             return x.clone()
-        self._zero = torch.zeros_like(x, requires_grad=True)
-        return x + self._zero
+        zero = x.new_zeros((), requires_grad=True)
+        self._zero = zero
+        return x + zero
 
     @property
     def zero(self) -> Tensor | None:
@@ -170,7 +171,11 @@ def _present(site: Site, wiring: Wiring) -> bool:
 
 def _largest(a: Tensor, b: Tensor) -> float:
     """Largest absolute difference; infinite or NaN where one of them is not finite."""
-    return float((a.detach().float() - b.detach().float()).abs().max())
+    a, b = a.detach(), b.detach()
+    # Most are the same tensor, which one comparison shows; an infinity is not the same as another one.
+    if a.dtype == b.dtype and torch.equal(a, b) and bool(torch.isfinite(a.sum())):
+        return 0.0
+    return float((a.float() - b.float()).abs().max())
 
 
 def _unfaithful(
@@ -197,15 +202,15 @@ def _unfaithful(
 
 def _inert(run: Run, touched: dict[Site, _Touched]) -> set[Site]:
     """Sites that no logit is computed from: their zero is not among what the logits' graph leads back to."""
-    found: set[int] = set()
-    waiting = [run.logits.grad_fn]
+    # The nodes themselves, not their ids: Python gives the id of one that it has let go to another.
+    found: set[Any] = {None}
+    waiting: list[Any] = [run.logits.grad_fn]
     while waiting:
-        node = waiting.pop()
-        if node is not None and id(node) not in found:
-            found.add(id(node))
+        if (node := waiting.pop()) not in found:
+            found.add(node)
             waiting += [parent for parent, _ in node.next_functions]
     leaves = {site: edit.zero for site, edit in touched.items() if edit.zero is not None}
-    reached = {site for site, zero in leaves.items() if id(_accumulator(zero)) in found}
+    reached = {site for site, zero in leaves.items() if _accumulator(zero) in found}
     return set(touched) - reached
 
 

@@ -137,8 +137,9 @@ class Tap:
         return target
 
     def _keep(self, site: Site, value: Tensor) -> None:
+        value = value.detach()
         if site in self._reads:
-            self.captured[site] = _copy(value, self._rows(site)).detach()
+            self.captured[site] = _copy(value, self._rows(site))
         if (writes := _derived(site)) in self._reads:
             roles = self._wiring.attention_of(site)
             if writes is not None and roles is not None and roles.o is not None:
