@@ -194,6 +194,9 @@ class Bench:
     def keep(self, key: str, measured: Measured, *, now: bool = False) -> None:
         """Told after every forward of a sweep, so that it can go on after a stop. now: it stops here."""
 
+    def keep_pace(self) -> None:
+        """Told when forwards were timed for a forecast alone, so that the next one need not."""
+
     def sources(
         self, edits: Sequence[Intervention], given: Mapping[str, Activations] | None = None
     ) -> dict[str, Activations]:

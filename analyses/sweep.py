@@ -123,6 +123,7 @@ class _Sweep:
         if not self.bench.pace.known:
             for count in (1, TOGETHER):
                 next(self._run(found[-1].cells[:count] if found else (), 1, found[-1].start if found else 0))
+            self.bench.keep_pace()
         tried = time.perf_counter() - started
         forwards, rows, most, load = 0, 0, 0, 0.0
         for group in found:

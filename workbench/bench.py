@@ -65,7 +65,11 @@ class CachedBench(Bench):
         """Keep what a sweep has measured, and how long its forwards took."""
         self._sweep_store.save(key, measured, now=now)
         if now or measured.done.all():
-            self._sweep_store.save_pace(self._pace_name, self.pace)
+            self.keep_pace()
+
+    def keep_pace(self) -> None:
+        """Keep how long forwards took, for the next sweep or forecast on this model."""
+        self._sweep_store.save_pace(self._pace_name, self.pace)
 
     def capture(self, inputs: str | TokenBatch, plan: CapturePlan, edits: Sequence[Intervention] = ()) -> Activations:
         """The planned sites of a run on `inputs` under `edits`: read from the store, or run and stored."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from analyses.analysis import normalised
+from analyses.bench import Bench
 from analyses.experiment import Experiment
 from analyses.measured import Measured
 from analyses.pace import Pace
@@ -73,6 +75,27 @@ def test_a_forecast_is_answered_before_the_experiment_has_run(
     assert said.rows == said.forwards + 8
     assert said.in_words().startswith("about ")
     assert workspace.result(experiment.id) is None
+
+
+def test_a_second_forecast_times_no_forward_anew(
+    workspace: Workspace, tiny_folder: Path, prompts: PromptSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first forecast timed is kept, so that a forecast of another experiment runs no packed forward."""
+    ran: list[int] = []
+    worlds = Bench.worlds
+
+    def counted(bench: Bench, *given: Any, **more: Any) -> Any:
+        ran.append(len(given[1]))
+        return worlds(bench, *given, **more)
+
+    monkeypatch.setattr(Bench, "worlds", counted)
+    first = request(tiny_folder, prompts)
+    second = normalised(first.model_copy(update={"params": {**first.params, "metric": "logit_diff"}}))
+    for experiment, forwards in ((first, 2), (second, 2)):
+        assert workspace.wait(workspace.submit(ForecastRequest(experiment=experiment)).id).state == "done"
+        assert len(ran) == forwards
+    seconds = [forecast.seconds for forecast in map(workspace.forecast, (first, second)) if forecast is not None]
+    assert len(seconds) == 2 and min(seconds) > 0
 
 
 def test_a_cancelled_sweep_goes_on_where_it_was(workspace: Workspace, tiny_folder: Path, prompts: PromptSet) -> None:
