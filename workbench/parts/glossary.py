@@ -32,6 +32,12 @@ TERMS: dict[str, str] = {
     "path patching": (
         "Let a sender’s changed output reach chosen receivers alone: all other heads between them keep their values."
     ),
+    "neuron": "One hidden unit of an MLP. Its activation, times its row of W_out, is what it adds to the residual stream.",
+    "direct effect": "What a part adds to the answer’s logit by itself, past everything after it.",
+    "logit weight": (
+        "What a neuron’s output weights would add to a token’s logit per unit of activation, past everything after it: "
+        "weights alone, no run."
+    ),
     "answer": "The token that would be right after the prompt.",
     "attention weight": (
         "The share that a query position gives to a key position; the weights of one query sum to 1. "

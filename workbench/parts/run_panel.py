@@ -98,11 +98,17 @@ def register(
     prefix: str,
     watch: Callable[[Workspace, urls.State, str, ThemeName], Seen],
     experiment_of: Callable[[Workspace, urls.State], Experiment],
+    *,
+    forecast: bool = True,
 ) -> None:
-    """Attach the button, the forecast, and the place `PREFIX-place` that shows what is watched."""
+    """Attach the button, the forecast, and the place `PREFIX-place` that shows what is watched.
+
+    forecast: False where what is run changes with every touch of the page, and so often is not worth a look.
+    """
     _show(app, workspace, prefix, watch)
     _button(app, workspace, prefix, experiment_of)
-    _forecast(app, workspace, prefix, experiment_of)
+    if forecast:
+        _forecast(app, workspace, prefix, experiment_of)
     ablation_saving.register(app, workspace, prefix, lambda state: experiment_of(workspace, state).id)
 
 

@@ -1,0 +1,176 @@
+"""Circuits: find one, make it larger or smaller, cut and add, and see at once what is left of the model's behaviour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dash import ALL, Dash, Input, Output, State, no_update
+from dash.exceptions import PreventUpdate
+
+from hooks.errors import WorkbenchError
+from workbench import urls
+from workbench.figures.theme import ThemeName
+from workbench.pages.base import Page
+from workbench.parts import (
+    circuit_compare,
+    circuit_details,
+    circuit_files,
+    circuit_layout,
+    circuit_lists,
+    circuit_roles,
+    circuit_routes,
+    circuit_watch,
+    metric_field,
+    run_panel,
+)
+from workbench.parts.ablation_watch import summary_of
+from workbench.parts.circuit_request import Bases, edited_of, evaluation_of, metric_of, search_of
+from workbench.parts.kinds import Kind
+
+if TYPE_CHECKING:
+    from workbench.workspace import Workspace
+
+CHANGES = (Input("url", "search"), Input("cir-shown", "data"), Input("crl-shown", "data"))
+"""What changes the circuit: its address, the end of its search, the roles of its heads."""
+
+
+def layout(workspace: Workspace, state: urls.State) -> Any:
+    """The page for the model, the prompts and the method of the address."""
+    summary = summary_of(workspace, state)
+    heading = circuit_watch.heading(workspace, state)
+    return circuit_layout.page(state, heading, circuit_files.given(workspace, state), summary)
+
+
+def register(app: Dash, workspace: Workspace) -> None:
+    """Attach what the page does."""
+    bases = Bases(workspace)
+
+    def judge(workspace: Workspace, state: urls.State, session: str, theme: ThemeName) -> run_panel.Seen:
+        return circuit_watch.watch_evaluation(bases, workspace, state, session, theme)
+
+    run_panel.register(app, workspace, circuit_layout.PREFIX, circuit_watch.watch_search, search_of)
+    run_panel.register(
+        app, workspace, circuit_layout.JUDGE, judge,
+        lambda workspace, state: evaluation_of(workspace, bases, state), forecast=False,
+    )  # fmt: skip
+    run_panel.register(
+        app, workspace, circuit_layout.ROLES, circuit_roles.watch, circuit_roles.experiment_of, forecast=False
+    )
+    circuit_routes.register(app, workspace, bases)
+    circuit_files.register(app, workspace)
+    _browser(app)
+    _follow(app, workspace)
+    _open(app, workspace, bases)
+    _list(app, workspace, bases)
+    _compare(app, workspace, bases)
+    _judge(app, workspace, bases)
+
+
+def _browser(app: Dash) -> None:
+    """Glue that needs no server; the functions live in assets/circuits.js."""
+    app.clientside_callback(
+        "function() { return window.wbCircuits.controls.apply(null, arguments); }",
+        Output("cir-sink", "data"),
+        Input({"type": "cir-set", "name": ALL}, "value"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        "function() { return window.wbCircuits.follow(); }",
+        Output("cir-sink-follow", "data"),
+        *CHANGES,
+        Input("cev-shown", "data"),
+    )
+    app.clientside_callback(
+        "function(clicks, source, target) { return window.wbCircuits.add(clicks, source, target); }",
+        Output("cir-sink-add", "data"),
+        Input("cir-add", "n_clicks"),
+        State("cir-from", "value"),
+        State("cir-to", "value"),
+        prevent_initial_call=True,
+    )
+
+
+def _follow(app: Dash, workspace: Workspace) -> None:
+    """The sentence and the controls, as far as the address changes them."""
+
+    @app.callback(
+        Output("cir-sentence", "children"),
+        Output("cir-controls", "children"),
+        Output("cir-controls-shown", "data"),
+        Output("cir-given", "children"),
+        Input("url", "search"),
+        State("cir-controls-shown", "data"),
+    )
+    def follow(search: str, before: str | None) -> Any:
+        state = urls.read(search)
+        summary = summary_of(workspace, state)
+        key = circuit_layout.controls_key(state, summary)
+        anew = before is not None and key != before
+        return (
+            circuit_watch.heading(workspace, state),
+            circuit_layout.controls(state, summary) if anew else no_update,
+            key,
+            circuit_files.given(workspace, state),
+        )
+
+
+def unit_of(workspace: Workspace, state: urls.State) -> str:
+    """The unit of the scores of a state. Raises WorkbenchError."""
+    return metric_field.unit_of(metric_of(state, Kind.of(summary_of(workspace, state))))
+
+
+def _open(app: Dash, workspace: Workspace, bases: Bases) -> None:
+    @app.callback(Output("cir-details", "children"), *CHANGES)
+    def show(search: str, *_: Any) -> Any:
+        state = urls.read(search)
+        try:
+            now = edited_of(workspace, bases, state)
+            if now is None:
+                return None
+            roles = circuit_roles.roles_of(workspace, state)
+            return circuit_details.details(now, state.pick, unit_of(workspace, state), roles, lambda node: None)
+        except WorkbenchError:  # told where the search is
+            return None
+
+
+def _list(app: Dash, workspace: Workspace, bases: Bases) -> None:
+    @app.callback(Output("cir-lists", "children"), Output("cir-adder", "children"), Input("url", "search"),
+                  Input("cir-shown", "data"), State("cir-adder", "children"))  # fmt: skip
+    def show(search: str, _: Any, adder: Any) -> Any:
+        state = urls.read(search)
+        try:
+            now = edited_of(workspace, bases, state)
+            if now is None:
+                return None, None
+            return circuit_lists.lists(now, unit_of(workspace, state)), no_update if adder else circuit_lists.adder(now)
+        except WorkbenchError:  # told where the search is
+            return None, None
+
+
+def _compare(app: Dash, workspace: Workspace, bases: Bases) -> None:
+    @app.callback(Output("cir-choice", "children"), Input("cir-shown", "data"), Input("cev-shown", "data"),
+                  State("url", "search"))  # fmt: skip
+    def offer(_: Any, __: Any, search: str) -> Any:
+        return circuit_compare.choice(workspace, urls.read(search))
+
+    @app.callback(Output("cir-compared", "children"), Input("url", "search"), Input("cir-shown", "data"))
+    def show(search: str, _: Any) -> Any:
+        return circuit_compare.compared(workspace, bases, urls.read(search))
+
+
+def _judge(app: Dash, workspace: Workspace, bases: Bases) -> None:
+    """An evaluation that is asked for stays in the address: its curve is of the ranking, whatever is edited later."""
+
+    @app.callback(
+        Output("url", "search", allow_duplicate=True),
+        Input("cev-run", "n_clicks"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def judge(clicks: int | None, search: str) -> str:
+        if not clicks:
+            raise PreventUpdate
+        return urls.change(search, judged=evaluation_of(workspace, bases, urls.read(search)).id)
+
+
+PAGE = Page(path="/circuits", title="Circuits", order=5, icon="circuits", layout=layout, register=register)
