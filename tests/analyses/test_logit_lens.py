@@ -62,7 +62,7 @@ def check(result, n, logits):
 
 
 @pytest.mark.parametrize("at", ["resid_pre", "resid_post"])
-def test_every_entry_is_the_models_own_head_on_the_stream(by_hand, lens, at):
+def test_c25_every_entry_is_the_models_own_head_on_the_stream(by_hand, lens, at):
     result = lens({"at": at, "per_prompt": True})
     assert result.grid("prob").coords["layer"] == tuple(range(LAYERS + (at == "resid_pre")))
     for n in range(len(CLEAN)):

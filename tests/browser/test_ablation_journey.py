@@ -272,7 +272,7 @@ def test_a_head_whose_attention_moved_opens_with_the_difference(page: Page, app_
     assert parse_qs(urlsplit(page.url).query)["layer"] == ["1"]
 
 
-def test_a_failed_ablation_says_why_and_offers_to_run_again(page: Page, app_url: str) -> None:
+def test_c34_a_failed_ablation_says_why_and_offers_to_run_again(page: Page, app_url: str) -> None:
     page.goto(address(app_url, edits="zero:L7.z[head=0]"))
     ready(page)
     expect(page.locator("#abl-problem")).to_contain_text("L7")
@@ -292,7 +292,7 @@ def test_e_opens_the_export_menu_and_escape_closes_it(page: Page, app_url: str) 
     expect(page.locator("#abl-numbers .exp-list")).to_be_hidden()
 
 
-def test_a_hostile_prompt_is_shown_literally(page: Page, app_url: str) -> None:
+def test_c44_a_hostile_prompt_is_shown_literally(page: Page, app_url: str) -> None:
     hostile = "<img src=x onerror=alert(1)><b>x</b>"
     page.goto(address(app_url, prompt=hostile, over="position", metric="kl", edits="zero:L0.z[head=1]"))
     ready(page)

@@ -199,7 +199,7 @@ def test_positions_alone_stand_beside_the_attention_that_the_head_has(page: Page
     expect(page.locator("#attn-share")).to_have_count(0)
 
 
-def test_a_prompt_of_markup_shows_literally_everywhere(page: Page, app_url: str) -> None:
+def test_c44_a_prompt_of_markup_shows_literally_everywhere(page: Page, app_url: str) -> None:
     page.goto(address(app_url, prompt=HOSTILE, layer=0, head=0))
     ready(page)
     strings = page.locator(".attn-token bdi").all_inner_texts()
@@ -220,7 +220,7 @@ def test_a_one_token_prompt_is_one_cell(page: Page, app_url: str) -> None:
     expect(page.locator("#attn-readout")).to_have_text("0 ·store attends to 0 ·store 1.00")
 
 
-def test_a_long_prompt_says_that_the_overview_is_reduced_and_answers_stay_small(page: Page, app_url: str) -> None:
+def test_c33_a_long_prompt_says_that_the_overview_is_reduced_and_answers_stay_small(page: Page, app_url: str) -> None:
     sizes: list[int] = []
     page.on("response", lambda answer: sizes.append(int(answer.headers.get("content-length", 0))))
     page.goto(address(app_url, prompt=" store Tom garden Mary house" * 50, answer="", foil="", layer=0, head=0))

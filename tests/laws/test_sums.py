@@ -38,7 +38,7 @@ def layers(model):
     ]
 
 
-def test_each_block_adds_exactly_what_its_sublayers_write_in_its_own_order(plain, model, variant, batch_of):
+def test_c20_each_block_adds_exactly_what_its_sublayers_write_in_its_own_order(plain, model, variant, batch_of):
     """A norm of the sum where blocks norm after it; one sum of all in parallel blocks."""
     run = captured(model, batch_of(7), "resid_pre", "resid_mid", "resid_post", *WRITES)
     norms = plainly.POST_NORMS.get(plain.config.model_type)

@@ -265,7 +265,7 @@ def test_the_effect_runs_by_itself_and_shows_the_numbers_of_its_result(
     assert "edited" in shown
 
 
-def test_what_is_shown_follows_the_controls_and_not_the_last_job(
+def test_c31_what_is_shown_follows_the_controls_and_not_the_last_job(
     opened: Workspace, state: Callable[..., State]
 ) -> None:
     one, two = state(edits="zero:L0.z[head=0]"), state(edits="zero:L0.z[head=2]")
@@ -295,7 +295,7 @@ def test_C34_a_failed_ablation_says_why_and_can_be_run_again(opened: Workspace, 
     opened.wait(again.job)
 
 
-def test_a_job_that_is_not_shown_any_more_is_stopped_for_this_session_only(state: Callable[..., State]) -> None:
+def test_c31_a_job_that_is_not_shown_any_more_is_stopped_for_this_session_only(state: Callable[..., State]) -> None:
     cancelled: list[tuple[str, str]] = []
 
     class Asked:

@@ -147,7 +147,7 @@ def test_the_pattern_equals_the_models_own(opened: Workspace, state: State) -> N
     np.testing.assert_array_equal(panel.figure.data[0].z, expected)
 
 
-def test_every_label_is_the_token_at_its_index(opened: Workspace, state: State) -> None:
+def test_c08_every_label_is_the_token_at_its_index(opened: Workspace, state: State) -> None:
     captured(opened, *data.needed(state, 1))
     panel = head_panel(opened, state, "light", "")
     strings = list(opened.tokens(state.model, data.prompt_of(state)).strings[0])
@@ -156,7 +156,7 @@ def test_every_label_is_the_token_at_its_index(opened: Workspace, state: State) 
     assert list(panel.figure.layout.xaxis.ticktext) == [strings[i] for i in panel.figure.layout.xaxis.tickvals]
 
 
-def test_what_is_shown_says_which_head_it_is(opened: Workspace, state: State) -> None:
+def test_c31_what_is_shown_says_which_head_it_is(opened: Workspace, state: State) -> None:
     captured(opened, *data.needed(state, 1))
     panel = head_panel(opened, state, "light", "")
     assert panel.title == "Layer 1 · head 2"
@@ -305,7 +305,7 @@ def test_what_cannot_be_done_is_switched_off(opened: Workspace, state: State) ->
     assert sent["drawn"] is None and json.dumps(sent)
 
 
-def test_a_prompt_of_markup_is_shown_as_it_is(opened: Workspace, state: State) -> None:
+def test_c44_a_prompt_of_markup_is_shown_as_it_is(opened: Workspace, state: State) -> None:
     hostile = state.model_copy(update={"prompt": HOSTILE})
     captured(opened, *data.needed(hostile, 1))
     panel = head_panel(opened, hostile, "light", "")
@@ -450,7 +450,7 @@ def test_an_id_of_something_else_is_refused_with_a_hint(
     assert answer.json["message"] and answer.json["hint"]
 
 
-def test_an_id_that_climbs_out_of_its_folder_gives_no_data(
+def test_c45_an_id_that_climbs_out_of_its_folder_gives_no_data(
     opened: Workspace, client: FlaskClient, state: State
 ) -> None:
     address = mosaic_address(opened, state).replace(data.patterns_of(state).id, "..%2F..%2Fetc%2Fpasswd")

@@ -79,7 +79,7 @@ def test_the_app_answers_at_the_printed_address_and_stops_on_ctrl_c(serve: Serve
     assert process.wait() == 0
 
 
-def test_a_second_app_on_the_same_workspace_names_the_first(
+def test_c32_a_second_app_on_the_same_workspace_names_the_first(
     serve: Serve, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     process, _ = serve(str(tiny_folder), "--port", "0")

@@ -183,7 +183,7 @@ def test_masked_scores_are_blank_and_do_not_stretch_the_range() -> None:
     assert (trace.zmin, trace.zmax) == (-2.0, 2.0)
 
 
-def test_a_very_long_prompt_is_drawn_reduced_at_the_right_places() -> None:
+def test_c33_a_very_long_prompt_is_drawn_reduced_at_the_right_places() -> None:
     tokens = attention.LARGEST_MAP + 10
     pattern = np.eye(tokens, dtype=np.float32)
     figure = attention.head_figure(grid_of(pattern), ("t",) * tokens, "light", "attention")
@@ -193,7 +193,7 @@ def test_a_very_long_prompt_is_drawn_reduced_at_the_right_places() -> None:
     assert len(figure.to_json()) < 5_000_000
 
 
-def test_a_512_token_map_is_sent_whole_and_stays_below_five_megabytes() -> None:
+def test_c33_a_512_token_map_is_sent_whole_and_stays_below_five_megabytes() -> None:
     figure = attention.head_figure(grid_of(random_patterns(1, 1, 512)[0, 0]), ("t",) * 512, "light", "attention")
     assert figure.data[0].z.shape == (512, 512)
     assert len(figure.to_json()) < 5_000_000

@@ -54,7 +54,7 @@ def test_the_root_opens_attention_with_the_model_that_was_asked_for(client: Clie
         "/assets/models%2Ftoy%2Fmodel.safetensors",
     ],
 )
-def test_weights_are_not_served_however_the_path_is_written(client: Client, path: str) -> None:
+def test_c45_weights_are_not_served_however_the_path_is_written(client: Client, path: str) -> None:
     answer = client().get(path)
     assert answer.status_code in (404, 308)
     assert b"weights" not in answer.data
@@ -64,7 +64,7 @@ def test_other_assets_are_served(client: Client) -> None:
     assert client().get("/assets/wb.js").data == b"'script'"
 
 
-def test_pages_may_load_nothing_from_elsewhere_and_run_only_declared_scripts(client: Client) -> None:
+def test_c39_pages_may_load_nothing_from_elsewhere_and_run_only_declared_scripts(client: Client) -> None:
     policy = client().get("/attention").headers["Content-Security-Policy"]
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'self'"
@@ -73,7 +73,7 @@ def test_pages_may_load_nothing_from_elsewhere_and_run_only_declared_scripts(cli
     assert rules["connect-src"] == "'self'" and rules["object-src"] == "'none'"
 
 
-def test_served_pages_name_no_other_host(client: Client) -> None:
+def test_c39_served_pages_name_no_other_host(client: Client) -> None:
     asked = client()
     for path in ("/attention", "/wb/theme.css", "/wb/data.js"):
         assert not re.search(rb"https?://(?!127\.0\.0\.1)(?!www\.w3\.org)", asked.get(path).data)

@@ -48,13 +48,13 @@ def captured(workspace: Workspace, request: CaptureRequest) -> None:
 # -- one app per folder
 
 
-def test_a_second_app_in_one_process_names_the_first(settings: Settings, workspace: Workspace) -> None:
+def test_c32_a_second_app_in_one_process_names_the_first(settings: Settings, workspace: Workspace) -> None:
     with pytest.raises(StoreError, match=f"in use by process {os.getpid()}") as caught:
         Workspace.open(settings, engine="inline")
     assert "--workspace" in caught.value.hint
 
 
-def test_a_second_app_names_the_process_of_the_first_and_takes_over_when_that_is_killed(settings: Settings) -> None:
+def test_c32_a_second_app_names_the_process_of_the_first_and_takes_over_when_that_is_killed(settings: Settings) -> None:
     code = HOLDER.format(root=str(Path(__file__).parents[2]), folder=str(settings.workspace_dir))
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
 # -- what survives
 
 
-def test_a_reload_sees_jobs_results_and_captures(settings: Settings, tiny_folder: Path, prompts: PromptSet) -> None:
+def test_c32_a_reload_sees_jobs_results_and_captures(settings: Settings, tiny_folder: Path, prompts: PromptSet) -> None:
     request = request_of(tiny_folder, prompts)
     experiment = Experiment(
         model=request.model, inputs={"clean": prompts}, analysis="ablation", params={"over": "mlp"}, note="mine"
