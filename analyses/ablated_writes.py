@@ -38,16 +38,21 @@ def stream_sites(layout: Layout, reads: Reads) -> frozenset[Site]:
     return frozenset(site if site.name == "resid_post" else reads.reader(site).stream for site in sites)
 
 
-def corrupted(bench: Bench, layout: Layout, batch: TokenBatch) -> Ablated:
-    """Everything in the run on `batch`, the corrupt prompts."""
-    streams = stream_sites(layout, bench.model.reads)
+def corrupted(bench: Bench, layout: Layout, batch: TokenBatch, reads: Reads) -> Ablated:
+    """Everything in the run on `batch`, the corrupt prompts; readers by `reads` where its norms are held."""
+    streams = stream_sites(layout, reads)
     written = [writer.site for writer in layout.writers]
-    read = [reader.site for reader in layout.readers]
+    read = [reader.site for reader in layout.readers] if reads.held is None else []
     by_site = bench.capture(batch, CapturePlan(sites=frozenset({*streams, *written, *read})))
+    if reads.held is not None:
+        held = {site: by_site[site] for site in streams}
+        return Ablated({site: by_site[site] for site in written}, held, _readings(layout, held, reads))
     return Ablated(*({site: by_site[site] for site in sites} for sites in (written, streams, read)))
 
 
-def averaged_over(bench: Bench, layout: Layout, name: str, batch: TokenBatch, reference: Activations) -> Ablated:
+def averaged_over(
+    bench: Bench, layout: Layout, name: str, batch: TokenBatch, reference: Activations, reads: Reads
+) -> Ablated:
     """Means over input `name`, whose captures are `reference`, for the prompts of `batch`. Raises InputError."""
     sources = Sources({name: reference}, batch.whole)
     over = _over(batch.whole, reference.batch)
@@ -55,7 +60,7 @@ def averaged_over(bench: Bench, layout: Layout, name: str, batch: TokenBatch, re
     kind = bench.model.dtype
     means = {site: sources.mean(name, site, over, prompts).to(kind) for site in reference}
     written = {writer.site: means[writer.site] for writer in layout.writers}
-    return Ablated(written, means, _readings(bench.model, layout, means))
+    return Ablated(written, means, _readings(layout, means, reads))
 
 
 def reference_of(bench: Bench, layout: Layout, name: str) -> Activations:
@@ -64,7 +69,7 @@ def reference_of(bench: Bench, layout: Layout, name: str) -> Activations:
     return bench.capture(name, CapturePlan(sites=frozenset(sites)))
 
 
-def zeroed(model: Instrumented, layout: Layout) -> Ablated:
+def zeroed(model: Instrumented, layout: Layout, reads: Reads) -> Ablated:
     """Writers that add nothing, and the streams that are left: the biases of output projections, added up."""
     stack = model.info
     nothing = torch.zeros(1, 1, stack.d_model, device=model.device, dtype=model.dtype)
@@ -76,12 +81,11 @@ def zeroed(model: Instrumented, layout: Layout) -> Ablated:
         site: before[(site.layer or 0) + (site.name != "resid_pre")] for site in stream_sites(layout, model.reads)
     }
     written = {writer.site: nothing.new_zeros(()) for writer in layout.writers}
-    return Ablated(written, streams, _readings(model, layout, streams))
+    return Ablated(written, streams, _readings(layout, streams, reads))
 
 
-def _readings(model: Instrumented, layout: Layout, streams: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
+def _readings(layout: Layout, streams: Mapping[Site, Tensor], reads: Reads) -> dict[Site, Tensor]:
     """What readers compute from their ablated streams."""
-    reads = model.reads
     sites = [reader.site for reader in layout.readers if reader.site.name != "resid_post"]
     with torch.inference_mode():
         return {site: reads.value(site, streams[reads.reader(site).stream]) for site in sites}

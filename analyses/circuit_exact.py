@@ -1,7 +1,8 @@
 """Circuit search by cutting for real: every edge alone, or ACDC's removal of edge after edge.
 
 An edge is cut by handing its reader what the writer wrote in the other run, and else what it hears anyway (the
-intervention `via`). Cuts are packed into few forwards by `analyses.sweep`.
+intervention `via`). Cuts are packed into few forwards by `analyses.sweep`. Where query heads share keys that count once
+for each of them, and where norms are frozen, a cut is the circuit of all other edges, run by `analyses.circuit_run`.
 
 Sources: Goldowsky-Dill et al. 2023, arXiv 2304.05969; Conmy et al. 2023, arXiv 2304.14997 (ACDC).
 """
@@ -17,9 +18,9 @@ import torch
 from jaxtyping import Bool, Float
 
 from analyses.circuit import EMBED, LOGITS, Graph
+from analyses.circuit_run import CircuitRuns
 from analyses.circuit_slopes import Search
-from analyses.measured import Measured
-from analyses.pairs import CLEAN, CORRUPT
+from analyses.pairs import CLEAN, CORRUPT, measure_with
 from analyses.sweep import sweep
 from hooks.activations import Activations
 from hooks.errors import SpecError
@@ -33,51 +34,93 @@ from hooks.sites import Part, Site
 NOTHING = "nothing"
 """The source of what an edge carries that is cut by zero ablation."""
 TOGETHER = 16
+MASKS_TOGETHER = 256
 MOST_CUTS = 20_000
+Cut = int | tuple[Sequence[int], Sequence[int]]
+"""What is cut at once: a node from all who hear it, or edges as the places of their writers and of their readers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """How edges and nodes of a search are cut. Raises SpecError where keys are shared and not counted so."""
+    """How edges and nodes of a search are cut. Raises SpecError where there are too many edges."""
 
     search: Search
 
     def __post_init__(self) -> None:
         graph = self.search.graph
-        if graph.keys == "query_head" and graph.info.group > 1 and self.search.level == "edge":
-            raise SpecError(
-                f"{graph.info.group} query heads share each key/value head here, whose edges are cut together.",
-                'Use "keys": "kv_head", or a gradient method.',
-            )
         if graph.n_edges > MOST_CUTS and self.search.level == "edge":
             raise SpecError(
                 f"this model has {graph.n_edges:,} edges to cut one by one; up to {MOST_CUTS:,} are.",
                 'Use "method": "eap_ig", or "level": "node".',
             )
 
-    @property
-    def source(self) -> str:
-        return NOTHING if self.search.ablation == "zero" else CORRUPT
+    def measure(
+        self, cuts: Sequence[Cut], told: Callable[[int], None] | None = None
+    ) -> tuple[Float[np.ndarray, " prompt"], Float[np.ndarray, "cut prompt"]]:
+        """The metric of the clean prompts, and under each set of cuts. told: how many are done."""
+        if self._runs is not None:
+            return self._runs.full, self._by_masks(self._runs, cuts, told)
+        search = self.search
+        worlds = [self._world(cut) for cut in cuts]
+        say = None if told is None else lambda so_far: told(int(so_far.done.sum()))
+        found = sweep(search.bench, CLEAN, worlds, [search.metric], sources=self._sources, on_chunk=say)
+        return found.clean[0], found.cells[0]
+
+    # -- as circuits
 
     @cached_property
-    def sources(self) -> dict[str, Activations]:
+    def _runs(self) -> CircuitRuns | None:
+        """What runs cuts as circuits, where edits cannot say them."""
+        search, graph = self.search, self.search.graph
+        shared = graph.keys == "query_head" and graph.info.group > 1 and search.level == "edge"
+        if search.norms == "live" and not shared:
+            return None
+        measure = measure_with(search.metric, search.bench)
+        return CircuitRuns(search.bench, graph, measure, search.ablation, norms=search.norms)
+
+    def _by_masks(self, runs: CircuitRuns, cuts: Sequence[Cut], told: Callable[[int], None] | None) -> np.ndarray:
+        allowed, found, done = self.search.graph.allowed, list[np.ndarray](), 0
+
+        def some_more(count: int) -> None:
+            nonlocal done
+            done += count
+            if told is not None:
+                told(done)
+
+        for first in range(0, len(cuts), MASKS_TOGETHER):
+            some = cuts[first : first + MASKS_TOGETHER]
+            masks = np.repeat(allowed[None], len(some), axis=0)
+            for mask, cut in zip(masks, some, strict=True):
+                mask[cut] = False
+            found.append(runs.values(masks, told=some_more))
+        return np.concatenate(found)
+
+    # -- as edits
+
+    @cached_property
+    def _sources(self) -> dict[str, Activations]:
         """What is copied from beside the experiment's inputs."""
-        if self.source != NOTHING:
+        if self._source != NOTHING:
             return {}
         clean = self.search.bench.capture(CLEAN, CapturePlan(sites=frozenset(self.search.writers)))
         return {NOTHING: Activations({site: torch.zeros_like(x) for site, x in clean.items()}, clean.batch)}
 
-    def world(self, cut: Bool[np.ndarray, "writer reader"]) -> World:
-        """The edits that cut all these edges at once."""
-        graph = self.search.graph
-        return tuple(
-            Via(at=_part(graph, int(reader)), writers=self._parts(np.flatnonzero(cut[:, reader])), source=self.source)
-            for reader in np.flatnonzero(cut.any(axis=0))
-        )
+    @property
+    def _source(self) -> str:
+        return NOTHING if self.search.ablation == "zero" else CORRUPT
 
-    def node(self, writer: str) -> World:
-        """The edits that cut a node off from all who hear it."""
-        return tuple(Patch(at=part, source=self.source) for part in self._parts([self.search.graph.node_index[writer]]))
+    def _world(self, cut: Cut) -> World:
+        """The edits that cut all these edges at once; a node with all who hear it is patched itself."""
+        graph = self.search.graph
+        if isinstance(cut, int):
+            return tuple(Patch(at=part, source=self._source) for part in self._parts([cut]))
+        by_reader: dict[int, list[int]] = {}
+        for writer, reader in zip(*cut, strict=True):
+            by_reader.setdefault(int(reader), []).append(int(writer))
+        return tuple(
+            Via(at=_part(graph, reader), writers=self._parts(writers), source=self._source)
+            for reader, writers in sorted(by_reader.items())
+        )
 
     def _parts(self, writers: Iterable[int]) -> tuple[Part, ...]:
         learned = (Part(Site("pos_embed")),) if Site("pos_embed") in self.search.bench.model.sites else ()
@@ -85,11 +128,6 @@ class Cuts:
         for text in (self.search.graph.writers[writer] for writer in writers):
             found += [Part.parse(text), *(learned if text == EMBED else ())]
         return tuple(found)
-
-    def measure(self, worlds: Sequence[World], on_chunk: Callable[[Measured], None] | None = None) -> Measured:
-        """The metric of the clean prompts under each set of cuts."""
-        search = self.search
-        return sweep(search.bench, CLEAN, worlds, [search.metric], sources=self.sources, on_chunk=on_chunk)
 
 
 def _part(graph: Graph, reader: int) -> Part:
@@ -107,19 +145,14 @@ def _part(graph: Graph, reader: int) -> Part:
 
 def exact(search: Search) -> Float[np.ndarray, "prompt …"]:
     """Each edge's (or node's) score [prompt writer reader] (or [prompt writer]): the metric's loss when it is cut."""
-    cuts, graph = Cuts(search), search.graph
+    graph = search.graph
+    places = np.argwhere(graph.allowed.T)[:, ::-1]
+    cuts: list[Cut] = [([writer], [reader]) for writer, reader in places.tolist()]
     if search.level == "node":
-        worlds = [cuts.node(writer) for writer in graph.writers]
-    else:
-        places = np.argwhere(graph.allowed.T)[:, ::-1]
-        worlds = []
-        for place in places:
-            one = np.zeros(graph.allowed.shape, dtype=bool)
-            one[tuple(place)] = True
-            worlds.append(cuts.world(one))
-    say = f"cutting {len(worlds):,} {search.level}s one by one"
-    measured = cuts.measure(worlds, lambda so_far: search.bench.step(int(so_far.done.sum()), len(worlds), say))
-    effect = search.sign * (measured.clean[0] - measured.cells[0])
+        cuts = list(range(len(graph.writers)))
+    say = f"cutting {len(cuts):,} {search.level}s one by one"
+    clean, cells = Cuts(search).measure(cuts, lambda done: search.bench.step(done, len(cuts), say))
+    effect = search.sign * (clean - cells)
     if search.level == "node":
         return effect.T
     found = np.zeros((effect.shape[1], *graph.allowed.shape))
@@ -180,5 +213,5 @@ class Acdc:
             writers = writers[number:]
 
     def _harms(self, cut: Sequence[Bool[np.ndarray, "writer reader"]]) -> list[float]:
-        measured = self.cuts.measure([self.cuts.world(one) for one in cut])
-        return [float(x) for x in -self.search.sign * measured.cells[0].mean(axis=1)]
+        _, cells = self.cuts.measure([(one.nonzero()[0].tolist(), one.nonzero()[1].tolist()) for one in cut])
+        return [float(x) for x in -self.search.sign * cells.mean(axis=1)]

@@ -21,6 +21,8 @@ from torch import Tensor
 from analyses.ablated_writes import Ablation, Additions, averaged_over, corrupted, reference_of, zeroed
 from analyses.bench import Bench
 from analyses.circuit import EMBED, Graph
+from analyses.circuit_scores import reader_sites
+from analyses.held_reads import Norms, holding
 from analyses.memory import row_bytes, rows_within
 from analyses.pairs import CLEAN, CORRUPT, Measure, check_pairs
 from hooks.activations import Activations
@@ -29,6 +31,7 @@ from hooks.edge_mask import EdgeMask
 from hooks.edge_runs import Watcher
 from hooks.errors import ModelError, SiteMissing
 from hooks.plan import CapturePlan
+from hooks.reads import Reads
 from hooks.sites import Part, Site
 from hooks.tokens import TokenBatch
 
@@ -67,6 +70,7 @@ class _Opened:
 
     prompts: slice
     batch: TokenBatch
+    reads: Reads
     ablated: Ablated
     full: Tensor
     empty: Tensor
@@ -77,18 +81,25 @@ class _Opened:
 class CircuitRuns:
     """Runs circuits of one graph on the clean prompts of an experiment.
 
-    reference: the input that means are taken over. layers: how many layers circuits have run through so far, for each
-    share of the prompts.
+    reference: the input that means are taken over. norms: what those divide by through which nodes read. layers: how
+    many layers circuits have run through so far, for each share of the prompts.
     """
 
     def __init__(
-        self, bench: Bench, graph: Graph, measure: Measure, ablation: Ablation, *, reference: str = REFERENCE
+        self,
+        bench: Bench,
+        graph: Graph,
+        measure: Measure,
+        ablation: Ablation,
+        *,
+        reference: str = REFERENCE,
+        norms: Norms = "live",
     ) -> None:
         """Raises InputError for prompts that do not pair up, SiteMissing where the model's parts do not add up."""
         if ablation == "counterfactual":
             check_pairs(bench)
         self.bench, self.graph, self.measure, self.ablation = bench, graph, measure, ablation
-        self.layout, self._reference = layout_of(graph), reference
+        self.layout, self._reference, self.norms = layout_of(graph), reference, norms
         self.batch = bench.batch(CLEAN)
         self.layers = 0
         _ = bench.model.reads.readers  # Found before any run, which holds the model's lock.
@@ -158,33 +169,42 @@ class CircuitRuns:
 
     def _open(self, prompts: slice) -> _Opened:
         batch = self.batch.rows(prompts.start, prompts.stop)
-        model, ablated = self.bench.model, self._ablated(batch, prompts)
-        additions = Additions(model, self.layout, ablated)
-        full = self._run(batch, additions.watchers())
+        reads = self._reads(batch)
+        ablated = self._ablated(batch, prompts, reads)
+        additions = Additions(self.bench.model, self.layout, ablated)
+        full = self._run(batch, additions.watchers(), reads)
         additions.check()
-        mask = EdgeMask(model.reads, self.layout, ablated, self._none(), len(batch))
-        empty = self._run(batch, mask.watchers())
-        opened = _Opened(prompts, batch, ablated, full, empty)
+        mask = EdgeMask(reads, self.layout, ablated, self._none(), len(batch))
+        empty = self._run(batch, mask.watchers(), reads)
+        opened = _Opened(prompts, batch, reads, ablated, full, empty)
         self._check(opened)
         return opened
+
+    def _reads(self, batch: TokenBatch) -> Reads:
+        model, readers = self.bench.model, tuple(reader_sites(self.graph))
+        if self.norms == "live":
+            return model.reads
+        streams = frozenset(model.reads.reader(site).stream for site in readers)
+        return holding(model, readers, self.bench.capture(batch, CapturePlan(sites=streams)))
 
     def _none(self) -> Tensor:
         return torch.zeros((1, *self.graph.allowed.shape), dtype=torch.bool)
 
-    def _ablated(self, batch: TokenBatch, prompts: slice) -> Ablated:
+    def _ablated(self, batch: TokenBatch, prompts: slice, reads: Reads) -> Ablated:
         if self.ablation == "counterfactual":
-            return corrupted(self.bench, self.layout, self.bench.batch(CORRUPT).rows(prompts.start, prompts.stop))
+            there = self.bench.batch(CORRUPT).rows(prompts.start, prompts.stop)
+            return corrupted(self.bench, self.layout, there, reads)
         if self.ablation == "zero":
-            return zeroed(self.bench.model, self.layout)
+            return zeroed(self.bench.model, self.layout, reads)
         if self._captured is None:
             self._captured = reference_of(self.bench, self.layout, self._reference)
-        return averaged_over(self.bench, self.layout, self._reference, batch, self._captured)
+        return averaged_over(self.bench, self.layout, self._reference, batch, self._captured, reads)
 
     def _check(self, opened: _Opened) -> None:
         """Raises ModelError where the full circuit is not the model, or the empty one not the corrupt run."""
         plain = self.measure.target.rows(opened.prompts)
         self._same(plain.at_answers(plain.clean), plain.at_answers(opened.full), "full circuit", "model")
-        if self.ablation == "counterfactual":
+        if self.ablation == "counterfactual" and self.norms == "live":
             there = self.bench.batch(CORRUPT).rows(opened.prompts.start, opened.prompts.stop)
             at = torch.tensor(opened.batch.answer_at)
             logits = self.bench.forward(there, logits_at=at).logits
@@ -192,7 +212,9 @@ class CircuitRuns:
 
     def _same(self, expected: Tensor, found: Tensor, what: str, whom: str) -> None:
         apart = float((expected.float() - found.float()).abs().max())
-        if apart > EXACT[self.bench.model.dtype] * max(1.0, float(expected.abs().max())):
+        # A norm at a given scale is computed otherwise than by its module, and rounds otherwise.
+        rounding = 1 if self.norms == "live" else 10
+        if apart > rounding * EXACT[self.bench.model.dtype] * max(1.0, float(expected.abs().max())):
             raise ModelError(
                 f"the {what} of {self.bench.model.name} differs from the {whom} by {apart:.2g} in its logits.",
                 "Circuits cannot be judged on this model; `workbench check` shows what fails.",
@@ -231,8 +253,9 @@ class CircuitRuns:
         return max(1, count)
 
     def _packed(self, opened: _Opened, masks: Tensor) -> Tensor:
-        mask = EdgeMask(self.bench.model.reads, self.layout, opened.ablated, masks, len(opened.batch))
-        return self._run(opened.batch, mask.watchers(), masks).unflatten(0, (len(masks), len(opened.batch)))
+        mask = EdgeMask(opened.reads, self.layout, opened.ablated, masks, len(opened.batch))
+        logits = self._run(opened.batch, mask.watchers(), opened.reads, masks)
+        return logits.unflatten(0, (len(masks), len(opened.batch)))
 
     def _resumed(self, opened: _Opened, mask: Tensor) -> Tensor:
         """One circuit, from the first layer at which it differs from the one that is remembered."""
@@ -241,10 +264,10 @@ class CircuitRuns:
             changed = (before != mask).any(0)
             begin = self.layout.layer_of(changed) if bool(changed.any()) else self.graph.info.n_layers - 1
         opened.remembered = None
-        run = EdgeMask(self.bench.model.reads, self.layout, opened.ablated, mask[None], len(opened.batch),
+        run = EdgeMask(opened.reads, self.layout, opened.ablated, mask[None], len(opened.batch),
                        memory=opened.memory, begin=begin)  # fmt: skip
         stream = (begin, opened.memory.streams[begin]) if begin else None
-        logits = self._run(opened.batch, run.watchers(), mask[None], stream)
+        logits = self._run(opened.batch, run.watchers(), opened.reads, mask[None], stream)
         opened.remembered = mask
         return logits[None]
 
@@ -252,6 +275,7 @@ class CircuitRuns:
         self,
         batch: TokenBatch,
         watchers: Mapping[Site, Watcher],
+        reads: Reads,
         masks: Tensor | None = None,
         begin: tuple[int, Tensor] | None = None,
     ) -> Tensor:
@@ -268,4 +292,4 @@ class CircuitRuns:
         at = None if self.measure.metric.everywhere else torch.tensor(batch.answer_at).repeat(worlds)
         self.bench.forwards += 1
         self.layers += 0 if masks is None else worlds * (self.graph.info.n_layers - (begin[0] if begin else 0))
-        return model.edge_runs.run(rows, watchers, apart=apart, begin=begin, logits_at=at)
+        return model.edge_runs.run(rows, watchers, apart=apart, begin=begin, logits_at=at, norms=reads.held)

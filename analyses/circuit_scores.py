@@ -169,7 +169,7 @@ def _stream_slopes(
     for (stream, _), sites in together.items():
         at = slopes.streams[stream][:, block].float()
         normed = torch.cat([_by_reader(reads, graph, site, slopes.grads[site][:, block]) for site in sites], dim=2)
-        led = reads.to_stream(sites[0], at, normed.movedim(2, 0))
+        led = reads.to_stream(sites[0], at, normed.movedim(2, 0), block)
         mean = led.float().unflatten(1, (slopes.points, -1)).mean(1) if slopes.points > 1 else led.float()
         ours = [place for site in sites for place in places[site]]
         yield slice(ours[0], ours[-1] + 1), mean.transpose(0, 1).flatten(2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -17,12 +18,14 @@ from analyses.attribution import beside
 from analyses.bench import Bench
 from analyses.circuit import Graph
 from analyses.circuit_scores import Slopes, changes, edge_scores, node_scores, reader_sites, shared_sites, writer_sites
+from analyses.held_reads import Norms, holding
 from analyses.memory import row_bytes
 from analyses.metrics import Metric, Target
 from analyses.pairs import CLEAN, CORRUPT
 from hooks.activations import Activations
 from hooks.interventions.base import EditContext, Intervention
 from hooks.plan import CapturePlan
+from hooks.reads import Reads
 from hooks.run import Run
 from hooks.sites import Part, Site
 from hooks.tokens import TokenBatch
@@ -53,7 +56,8 @@ class Held(Intervention):
 class Search:
     """What is searched: a graph, on pairs of prompts, for what raises `sign` times the metric of the clean prompts.
 
-    ablation: what an edge carries once it is cut: the write of the corrupt prompt, or nothing.
+    ablation: what an edge carries once it is cut: the write of the corrupt prompt, or nothing. norms: what the norms
+    divide by, by which nodes read the stream.
     """
 
     bench: Bench
@@ -62,6 +66,7 @@ class Search:
     sign: float
     ablation: Ablation = "counterfactual"
     level: Level = "edge"
+    norms: Norms = "live"
 
     @property
     def writers(self) -> tuple[Site, ...]:
@@ -77,6 +82,12 @@ class Search:
         """What readers read."""
         reads = self.bench.model.reads
         return () if self.level == "node" else tuple({reads.reader(site).stream for site in self.probed})
+
+    def reads_at(self, batch: TokenBatch) -> Reads:
+        """How readers read with norms at the scales of the run on `batch`."""
+        readers = tuple(reader_sites(self.graph))
+        streams = frozenset(self.bench.model.reads.reader(site).stream for site in readers)
+        return holding(self.bench.model, readers, self.bench.capture(batch, CapturePlan(sites=streams)))
 
     def chunks(self) -> Iterator[Pairs]:
         """The pairs, as many at a time as fit the budget with the graph of one point; progress in prompts."""
@@ -108,11 +119,21 @@ class Pairs:
     clean: TokenBatch
     corrupt: TokenBatch | None
 
+    @cached_property
+    def reads(self) -> Reads:
+        """How readers read, with the norms as they are or at the scales of the clean run."""
+        search = self.search
+        if search.norms == "live":
+            return search.bench.model.reads
+        return search.reads_at(self.clean)
+
     def at_clean(self) -> Tensor:
         """Scores [prompt …] by the slope of the clean run: EAP, or attribution patching of nodes."""
         writers, n = self.search.writers, len(self.clean)
-        if self.corrupt is not None and 2 * self.clean.ids.numel() <= TOKENS_TOGETHER:
-            both, values = self._slopes(beside(self.clean, self.corrupt), (), None, reads=writers)
+        # With frozen norms the corrupt run keeps its own, and has a forward of its own.
+        corrupt = self.corrupt if self.search.norms == "live" else None
+        if corrupt is not None and 2 * self.clean.ids.numel() <= TOKENS_TOGETHER:
+            both, values = self._slopes(beside(self.clean, corrupt), (), None, reads=writers)
             change = changes(_rows(values, slice(n)), _rows(values, slice(n, None)), writers, self.clean.mask)
             return self._scores(change, Slopes(_rows(both.grads, slice(n)), _rows(both.streams, slice(n))))
         ablated = None if self.corrupt is None else self._run(self.corrupt).activations
@@ -146,7 +167,7 @@ class Pairs:
         with torch.no_grad():
             if search.level == "node":
                 return search.sign * node_scores(search.graph, change, slopes.grads, slopes.points)
-            return search.sign * edge_scores(search.bench.model.reads, search.graph, change, slopes)
+            return search.sign * edge_scores(self.reads, search.graph, change, slopes)
 
     def _both(self) -> tuple[Activations, Activations, Tensor]:
         """What writers write in both runs, and the clean logits."""
@@ -196,8 +217,9 @@ class Pairs:
         apart = () if search.level == "node" else shared_sites(search.graph)
         seen = CapturePlan(sites=frozenset({*search.streams, *reads}))
         found = model.gradients(
-            rows, search.probed, objective, edits=edits, logits_at=self._at(rows), reads=seen, apart=apart
-        )
+            rows, search.probed, objective, edits=edits, logits_at=self._at(rows), reads=seen, apart=apart,
+            norms=self.reads.held,
+        )  # fmt: skip
         return Slopes(found.grads, found.values, len(rows) // len(self.clean)), found.values
 
     def _at(self, batch: TokenBatch) -> Tensor | None:

@@ -61,7 +61,12 @@ class Measure:
 
 def measure_of(choice: MetricChoice, bench: Bench) -> Measure:
     """How pairs are measured. Raises InputError where the clean prompts lack what the metric needs."""
-    metric, clean = metric_of(choice, bench.model), bench.batch(CLEAN)
+    return measure_with(metric_of(choice, bench.model), bench)
+
+
+def measure_with(metric: Metric, bench: Bench) -> Measure:
+    """How pairs are measured by this metric. Raises InputError where the clean prompts lack what it needs."""
+    clean = bench.batch(CLEAN)
     metric.check(clean, bench.model.info)
     return Measure(bench, metric, Target(clean, _logits(bench, CLEAN, metric)))
 

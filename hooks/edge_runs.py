@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hooks.errors import SiteMissing
+from hooks.held_norms import HeldNorms
 from hooks.interventions.base import EditContext, Intervention
 from hooks.ports import hidden_of, named, with_hidden
 from hooks.proof import TOLERANCE
@@ -67,15 +68,17 @@ class EdgeRuns:
         apart: Collection[int] = (),
         begin: tuple[int, Tensor] | None = None,
         logits_at: Tensor | None = None,
+        norms: HeldNorms | None = None,
     ) -> Tensor:
         """Logits [row pos d_vocab] of a run in which `watchers` see, and may replace, what is at their sites.
 
         apart: layers whose query heads each have keys and values of their own; there q, k and v come with
         [group * row …], the rows once per member of a group, and z with the rows again. begin: a layer and the stream
-        [row pos d_model] that it reads; layers before it are not watched.
+        [row pos d_model] that it reads; layers before it are not watched. norms: at other scales than the
+        run's own.
         """
         with self._lock:
-            return self._run(batch, watchers, apart, begin, logits_at)
+            return self._run(batch, watchers, apart, begin, logits_at, norms)
 
     def _run(
         self,
@@ -84,6 +87,7 @@ class EdgeRuns:
         apart: Collection[int] = (),
         begin: tuple[int, Tensor] | None = None,
         logits_at: Tensor | None = None,
+        norms: HeldNorms | None = None,
     ) -> Tensor:
         schedule = Schedule(len(batch), {site: (_placed(site, told, batch),) for site, told in watchers.items()})
         with ExitStack() as stack:
@@ -91,6 +95,8 @@ class EdgeRuns:
                 stack.enter_context(self._members_apart(layer, len(batch)))
             if begin is not None:
                 stack.enter_context(self._from(*begin, len(batch)))
+            if norms is not None:
+                stack.enter_context(norms.applied(self._model))
             run = forward(self._model, self._wiring, batch, schedule=schedule, logits_at=logits_at, device=self._device)
         return run.logits
 

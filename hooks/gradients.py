@@ -9,7 +9,7 @@ their gradients is computed or kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from hooks.activations import Activations
 from hooks.attention import AttentionFacts
 from hooks.errors import BudgetError, SiteMissing, SpecError
+from hooks.held_norms import HeldNorms
 from hooks.interventions.base import EditContext, Intervention
 from hooks.run import forward
 from hooks.schedule import on_prompts
@@ -157,18 +158,20 @@ def gradients(
     edits: Sequence[Intervention] = (),
     sources: Mapping[str, Activations] | None = None,
     logits_at: Tensor | None = None,
+    norms: HeldNorms | None = None,
     device: torch.device | str = "cpu",
 ) -> Gradients:
     """The objective's derivatives at the probed sites of one run of `batch` under `edits`.
 
     A site that is also edited is differentiated after its edit. reads: sites whose values alone are wanted. apart:
     probed k and v sites whose derivatives have an entry per query head, [batch pos head d_head]: what that head alone
-    makes of it. Raises SpecError for an objective that is no differentiable scalar, BudgetError when memory runs out.
+    makes of it. norms: held at given scales, which are constants. Raises SpecError for an objective that is no
+    differentiable scalar, BudgetError when memory runs out.
     """
     if not at:
         raise SpecError("gradients of no site are asked for.", "Name a site, such as L3.z.")
     shut, copies = [gate for group in drop for gate in group], Copies(apart)
-    with constant_weights(model):
+    with constant_weights(model), nullcontext() if norms is None else norms.applied(model):
         run = forward(
             model, wiring, batch, reads=reads | {probe.at.site for probe in at},
             schedule=on_prompts(batch, [*edits, *at, *shut]), sources=_ordinary(sources or {}),

@@ -19,6 +19,7 @@ from hooks.edge_runs import EdgeRuns
 from hooks.errors import SiteMissing
 from hooks.feed import Feed
 from hooks.gradients import Gradients, Objective, gates, gradients, probes
+from hooks.held_norms import HeldNorms
 from hooks.inputs import encode_inputs
 from hooks.interventions import Intervention
 from hooks.jacobian import jacobian
@@ -194,12 +195,13 @@ class Instrumented:
         reads: CapturePlan = CapturePlan(),  # noqa: B008 - a frozen value
         drop: Sequence[Collection[Site]] = (),
         apart: Collection[Site] = (),
+        norms: HeldNorms | None = None,
     ) -> Gradients:
         """Values of `sites` in one run of the prompts, and the derivatives of objective(logits) by them.
 
         reads: further sites whose values are wanted. drop: groups of sites; for each, the derivatives as well of which
         none passes through the group (GradDrop). apart: those k and v among `sites` whose derivatives are wanted once
-        per query head that shares them, with the axis `head` in place of `kv_head`.
+        per query head that shares them, with the axis `head` in place of `kv_head`. norms: at other scales.
         Raises SiteMissing for sites that are not proved writable, SpecError, InputError, BudgetError.
         """
         at, shut, seen = probes(sites), gates(drop), self.readable(reads)
@@ -207,7 +209,7 @@ class Instrumented:
         with self._lock:
             return gradients(
                 self._model, self._wiring, batch, objective, at=at, reads=seen, drop=shut, apart=apart,
-                edits=edits, sources=sources, logits_at=logits_at, device=self.device,
+                edits=edits, sources=sources, logits_at=logits_at, norms=norms, device=self.device,
             )  # fmt: skip
 
     def jacobian(self, batch: TokenBatch, of: Site, by: Site, head: int, at: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ projection alone give the value, is tried once per site on the probe; a site for
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 
 from hooks.dense import is_plain
 from hooks.errors import SiteMissing
+from hooks.held_norms import HeldNorms
 from hooks.ports import View
 from hooks.projections import head_slices_of, is_projection, weight_of
 from hooks.sites import MAIN, Site
@@ -62,6 +64,14 @@ class Reads:
         """capture: the given sites of a run on the probe; asked once, when readers are first wanted."""
         self._model, self._wiring, self._sites, self._capture = model, wiring, sites, capture
         self._sliced: dict[Site, bool] = {}
+        self.held: HeldNorms | None = None
+
+    def holding(self, norms: HeldNorms) -> Reads:
+        """The same with these norms at the scales that they are held at."""
+        _ = self.readers  # Tried with the norms as they are.
+        found = copy.copy(self)
+        found.held = norms
+        return found
 
     @cached_property
     def readers(self) -> Mapping[Site, Reader]:
@@ -145,13 +155,16 @@ class Reads:
         by_group = slope.unflatten(2, (w.shape[1], -1))
         return torch.einsum("bphgd,mhd->bphgm", by_group, w).flatten(2, 3)
 
-    def to_stream(self, site: Site, stream: Tensor, slopes: Tensor) -> Tensor:
+    def to_stream(self, site: Site, stream: Tensor, slopes: Tensor, positions: slice = slice(None)) -> Tensor:
         """[item row pos d_model]: derivatives by the normed stream, led back through the norm at `stream`.
 
-        stream: [row pos d_model], what the site reads. Raises SiteMissing.
+        stream: [row pos d_model], what the site reads; positions: which of the run's these are. Raises SiteMissing.
         """
-        if not self.reader(site).norm:
+        norm = self.reader(site).norm
+        if not norm:
             return slopes
+        if self.held is not None and norm in self.held.by_path:
+            return self.held.by_path[norm].at(slice(None), positions).led_back(slopes)
         with torch.enable_grad():
             point = stream.detach().clone().requires_grad_()
             normed = self.normed(site, point)
@@ -255,6 +268,8 @@ class Reads:
         return self._projected(reader, self._normed(reader, stream))
 
     def _normed(self, reader: Reader, stream: Tensor) -> Tensor:
+        if self.held is not None and reader.norm in self.held.by_path:
+            return self.held.by_path[reader.norm](stream)
         return stream if not reader.norm else _called(self._model.get_submodule(reader.norm), stream)
 
     def _projected(self, reader: Reader, normed: Tensor) -> Tensor:

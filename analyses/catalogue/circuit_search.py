@@ -32,6 +32,7 @@ from analyses.circuit_exact import Acdc, exact
 from analyses.circuit_slopes import Ablation, Level, Pairs, Search
 from analyses.experiment import Experiment
 from analyses.grid import Coord, Grid
+from analyses.held_reads import Norms
 from analyses.metric_choice import FLAT, LESS_IS_BETTER, MetricChoice, metric_of
 from analyses.pairs import CLEAN, CORRUPT, check_pairs
 from analyses.phrases import metric_in_words, prompts_in_words
@@ -57,9 +58,11 @@ class Params(Spec):
 
     steps, includes: of the integrating methods, the number of points and which end of the path is one of them (the
     clean end: k = 1 … m of m, as in the paper; the corrupt end: k = 0 … m − 1, as in its code). ablation: what a part
-    carries that is cut. keys: count the k and v edges once per query head, or once per key/value head. size: edges (or
-    nodes) of the circuit before those that lead nowhere are dropped; by default 1 % of them and at least 20 (10 %, at
-    least 5 nodes). rank: by absolute or by signed score. tau: of ACDC, in the metric's unit.
+    carries that is cut. norms: whether the norms by which nodes read divide by what they are given, or stay at what
+    they divided by in the clean run ("frozen"), so that a cut takes away what it carried and scales nothing else. keys:
+    count the k and v edges once per query head, or once per key/value head. size: edges (or nodes) of the circuit
+    before those that lead nowhere are dropped; by default 1 % of them and at least 20 (10 %, at least 5 nodes). rank:
+    by absolute or by signed score. tau: of ACDC, in the metric's unit.
     """
 
     method: Method = "eap_ig"
@@ -68,6 +71,7 @@ class Params(Spec):
     steps: int = Field(default=5, ge=1, le=1_000)
     includes: Literal["clean", "corrupt"] = "clean"
     ablation: Ablation = "counterfactual"
+    norms: Norms = "live"
     keys: Keys = "query_head"
     size: int | None = Field(default=None, ge=1)
     rank: Order = "absolute"
@@ -104,7 +108,7 @@ def compute(params: Params, bench: Bench) -> Findings:
         )
     graph = Graph.of(bench.model, keys=params.keys)
     sign = -1.0 if metric.name in LESS_IS_BETTER else 1.0
-    search = Search(bench, graph, metric, sign, params.ablation, params.level)
+    search = Search(bench, graph, metric, sign, params.ablation, params.level, params.norms)
     kept = None
     if params.method == "acdc":
         acdc = Acdc(search, params.tau)
@@ -168,7 +172,7 @@ def _grids(params: Params, search: Search, by_prompt: np.ndarray) -> tuple[Grid,
         about += (
             f"; how much worse cutting it made the metric in its turn, 0 where it was not tried; tau {params.tau:g}"
         )
-    about += f"; {params.ablation} ablation"
+    about += f"; {params.ablation} ablation" + ("; norms frozen at the clean run" if params.norms == "frozen" else "")
     if params.level == "node":
         return averaged("score", by_prompt, ("node",), {"node": graph.writers}, metric.unit, baseline=0.0, about=about,
                         per_prompt=params.per_prompt)  # fmt: skip
@@ -191,9 +195,10 @@ def sentence(params: Params, experiment: Experiment) -> str:
     if params.integrates:
         what += f" ({params.steps} points)"
     cut = f"its write on {CORRUPT}" if params.ablation == "counterfactual" else "nothing"
+    held = ", with norms at the scales of the clean run" if params.norms == "frozen" else ""
     return (
         f"{what} for what it adds to {metric_in_words(params.metric, experiment)} on "
-        f"{prompts_in_words(experiment, CLEAN)}; what is cut carries {cut}."
+        f"{prompts_in_words(experiment, CLEAN)}; what is cut carries {cut}{held}."
     )
 
 

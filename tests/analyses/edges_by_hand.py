@@ -6,11 +6,12 @@ offset is the slope where that reader alone reads, and the offset of what a writ
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import torch
 
 from tests.analyses.by_hand import HEADS, LAYERS, ByHand
+from tests.analyses.frozen_norms import frozen_norms
 from tests.analyses.pairs import ANSWERS, FOILS
 
 NORMS = {"gpt2": ("ln_1", "ln_2"), "llama": ("input_layernorm", "post_attention_layernorm")}
@@ -111,19 +112,25 @@ class PlainEdges:
         """What each writer adds on the clean prompt, less what it adds on the corrupt one."""
         return self.run(clean, prompt)[2] - self.run(corrupt, prompt)[2]
 
-    def estimated(self, clean, corrupt, prompt, starts=(None,)):
+    def norms(self, clean, frozen):
+        """The norms as they are, or with the scales of the clean prompt."""
+        return frozen_norms(self.hand.model, clean) if frozen else nullcontext()
+
+    def estimated(self, clean, corrupt, prompt, starts=(None,), frozen=False):
         """First-order scores [writer reader], with the mean slope of runs from the embeddings in `starts`."""
         change = self.change(clean, corrupt, prompt)
         found = torch.zeros(len(change), len(self.readers))
         for start in starts:
-            value, eps, _ = self.run(clean, prompt, start=start)
+            with self.norms(clean, frozen):
+                value, eps, _ = self.run(clean, prompt, start=start)
             slopes = torch.autograd.grad(value, [eps[reader] for reader in self.readers])
             found += torch.stack([(change * slope).sum((1, 2)) for slope in slopes], dim=1) / len(starts)
         allowed = torch.arange(len(change))[:, None] < torch.tensor(self.heard)
         return (found * allowed).detach().numpy()
 
-    def cut(self, clean, corrupt, prompt, writer, reader):
+    def cut(self, clean, corrupt, prompt, writer, reader, frozen=False):
         """The metric that is lost when one edge carries what its writer wrote on the corrupt prompt."""
         change = self.change(clean, corrupt, prompt)[writer : writer + 1]
-        before, after = (self.run(clean, prompt, cut)[0] for cut in ({}, {self.readers[reader]: -change}))
+        with self.norms(clean, frozen):
+            before, after = (self.run(clean, prompt, cut)[0] for cut in ({}, {self.readers[reader]: -change}))
         return float((before - after).detach())
