@@ -221,7 +221,7 @@ def test_without_an_answer_the_lens_follows_the_model_and_direct_attribution_ask
 ) -> None:
     given = state(answer="", foil="")
     assert "Give an answer" in text_of(clean(Asked(opened, given, "me", "direct"))[1])
-    assert "own first token" in lens.quantities(finished(opened, given, "lens"), 0)["rank"]
+    assert "own top token" in lens.quantities(finished(opened, given, "lens"), 0)["rank"]
     page = layout(opened, given)
     offered = lens_layout.offered_by(given, 1, answers=False, foils=False)
     assert "logit_diff" not in offered and "Layer by layer" in text_of(page)

@@ -18,6 +18,7 @@ from workbench.figures import theme as themes
 from workbench.figures.numbers import number
 
 KINDS = {"attention": "Attention", "mlp": "MLP", "rest": "Other"}
+TICKS = {"embedding": "emb.", "biases": "bias"}
 _LAYER = re.compile(r"(\d+)$")
 _SITES = {"MLP": "mlp_out", "attention": "attn_out", "mixer": "mixer_out", "cross-attention": "cross_attn_out"}
 
@@ -131,13 +132,19 @@ def strip(
     hover = [f"{_place(name)}, sum so far: <b>{number(float(v), signed=True)}</b> logits"
              for name, v in zip(names, running, strict=True)]  # fmt: skip
     figure.add_scatter(x=list(range(shown)), y=running[:shown], name="Sum so far", mode="lines+markers",
-                       line={"color": themes.role("text", theme), "width": 1.5, "shape": "hv"}, marker={"size": 4},
+                       line={"color": themes.role("text", theme), "width": 1.5, "shape": "hvh"}, marker={"size": 4},
                        hovertext=hover[:shown], hovertemplate="%{hovertext}<extra></extra>")  # fmt: skip
     step = max(1, (count - 2) // 15)
     ticks = [n for n in range(shown) if n in (0, count - 1) or (n - 1) % step == 0]
     figure.update_layout(template=themes.template(theme), barmode="relative", bargap=0.2, hovermode="closest",
                          legend={"orientation": "h", "y": 1.12, "x": 0}, margin={"t": 28, "r": 8})  # fmt: skip
-    figure.update_xaxes(title_text="layer", tickvals=ticks, ticktext=[names[n] for n in ticks], showgrid=False)
+    figure.update_xaxes(
+        title_text="layer",
+        tickvals=ticks,
+        ticktext=[TICKS.get(names[n], names[n]) for n in ticks],
+        tickangle=0,
+        showgrid=False,
+    )
     figure.update_yaxes(title_text=f"{of} (logits)", range=list(limits))
     return figure
 

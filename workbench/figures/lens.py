@@ -17,7 +17,7 @@ from workbench.figures.numbers import UNIT_WORDS, number, whole
 from workbench.figures.table import is_signed
 
 QUANTITIES = {
-    "top": "Probability of the first token",
+    "top": "Probability of the top token",
     "prob": "Probability of the answer",
     "rank": "Rank of the answer",
     "kl": "KL to the final distribution",
@@ -59,7 +59,7 @@ class TopToken:
 
 def quantities(result: Result, prompt: int | None) -> dict[str, str]:
     """The quantities that a lens can be coloured by, with their titles. prompt: None for the mean over several."""
-    of = "the answer" if result.experiment.inputs["clean"].answers else "the model’s own first token"
+    of = "the answer" if result.experiment.inputs["clean"].answers else "the model’s own top token"
     names = [name for name in QUANTITIES if name in result.grids or (name == "top" and prompt is not None)]
     return {name: QUANTITIES[name].replace("the answer", of) for name in names}
 

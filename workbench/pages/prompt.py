@@ -63,6 +63,13 @@ def layout(workspace: Workspace, state: State) -> Any:
                 className="prompt-next",
             ),
             generation_views.attention_place(state, workspace.summary(state.model)),
+            tools=html.A(
+                [icon("lens", size=16), "Layer by layer"],
+                href="/lens",
+                className="wb-button",
+                id="prompt-lens",
+                **{"data-wb-nav": "/lens"},
+            ),
             id="prompt-next-panel",
         ),
         html.Div(id="prompt-edited", className="wb-stack"),

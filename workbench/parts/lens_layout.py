@@ -55,7 +55,7 @@ def page(state: State, summary: Mapping[str, Any], prompts: Sequence[str], *, an
 def offered_by(state: State, count: int, *, answers: bool, foils: bool) -> dict[str, str]:
     """What the cells can be coloured by, before there is a result: the same as `figures.lens.quantities`."""
     one = count == 1 or (state.lens_prompt is not None and state.lens_prompt < count)
-    of = "the answer" if answers else "the model’s own first token"
+    of = "the answer" if answers else "the model’s own top token"
     lacks = {"top": not one, "logit_diff": not (answers and foils)}
     return {name: words.replace("the answer", of) for name, words in QUANTITIES.items() if not lacks.get(name)}
 

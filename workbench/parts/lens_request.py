@@ -20,7 +20,7 @@ from workbench.urls import State
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
-STREAMS = {"resid_pre": "Before the block", "resid_mid": "After attention", "resid_post": "After the block"}
+STREAMS = {"resid_pre": "Before block", "resid_mid": "After attention", "resid_post": "After block"}
 TOP_K = 10
 
 
