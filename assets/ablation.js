@@ -116,6 +116,7 @@ window.wbAblation = window.wbAblation || {};
       cell.dataset.ablToggle = target;
       cell.dataset.ablKind = spec.kind;
     } else if (spec.action === "open") cell.dataset.ablOpen = target;
+    else if (spec.action === "neuron") cell.dataset.neuron = target;
     else if (spec.action === "lens") cell.dataset.lensCell = target;
     if (spec.faces) cell.append(document.createElement("bdi"));
     return cell;

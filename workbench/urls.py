@@ -94,7 +94,7 @@ class State(Spec):
     repair: bool = False
     shown: str = ""
     # circuits: how one is searched, what is cut carries; the hash of a given one; its edits as a draft; the node or edge
-    # that is open, the result that was evaluated, and what it is compared with
+    # that is open, a cell of its attention, the result that was evaluated, and what it is compared with
     finder: str = "eap_ig"
     level: str = "edge"
     points: int = Field(default=5, ge=1, le=1000)
@@ -102,8 +102,12 @@ class State(Spec):
     given: str = ""
     draft: str = ""
     pick: str = ""
+    cell: str = ""
     judged: str = ""
     against: str = ""
+    # neurons: what ranks them ("peak", "at" `position`, "direct"), the open one ("": the strongest)
+    rank_by: str = "peak"
+    neuron: str = ""
     # lens: the stream, what colours the cells ("": the usual), which of several prompts (None: their mean),
     # the entry that is open (at `position`), whether the edited run is shown as its difference from the clean one
     lens_at: str = "resid_pre"

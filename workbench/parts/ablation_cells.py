@@ -16,7 +16,7 @@ from hooks.sites import Part
 from workbench.figures.ablation import CellMap
 from workbench.figures.numbers import number
 
-Action = Literal["toggle", "open", "none"]
+Action = Literal["toggle", "open", "neuron", "none"]
 
 
 def cells(

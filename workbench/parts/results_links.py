@@ -16,6 +16,7 @@ PAGES = {
     "attention_patterns": ("/attention", "Open on Attention"),
     "head_scores": ("/attention", "Open on Attention"),
     "logit_lens": ("/lens", "Open on Lens"),
+    "neuron_view": ("/neurons", "Open on Neurons"),
     "next_token": ("/prompt", "Open on Prompt"),
     **dict.fromkeys(METHODS, ("/patching", "Open on Patch")),
 }
@@ -77,8 +78,19 @@ def _param_fields(experiment: Experiment) -> dict[str, Any]:
         position = params.get("position")
         chosen = position if isinstance(position, int) else None
         return {"temperature": params["temperature"], "top_k": params["top_k"], "position": chosen}
+    if experiment.analysis == "neuron_view":
+        return _neuron_fields(params)
     layers, heads = params.get("layers"), params.get("heads")
     return {"layer": layers[0], "head": heads[0]} if layers and heads else {}
+
+
+def _neuron_fields(params: dict[str, Any]) -> dict[str, Any]:
+    at, layers = params["at"], params["layers"] or (None,)
+    fields = {"neuron": str(params["neuron"] or ""), "hide_first": params["skip_first"], "within": layers[0]}
+    fields |= {"stack": params["stack"] if params["stack"] in urls.STACKS else ""}
+    if at is not None:
+        return fields | {"rank_by": "at", "position": at if isinstance(at, int) else None}
+    return fields | {"rank_by": "direct" if params["score"] == "direct" else "peak"}
 
 
 def _on_patch(experiment: Experiment) -> bool:
