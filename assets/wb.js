@@ -56,6 +56,9 @@ window.wb = window.wb || {};
 
   /* ---- Called by Dash's clientside callbacks (parts/frame.py, parts/prompt_box.py) ---- */
   const INPUTS = ["model", "prompt", "answer", "foil", "special", "plain", "target", "image", "stack"];
+  /* What else a flyout chooses: it closes once that is in the address. */
+  const CHOSEN = ["task", "n", "variant", "data", "columns"];
+  let chosen = null;
   /* The address that the server last made to fit the model. */
   let adapted = null;
   /* What decides whether the page is drawn anew: the path and the inputs, the end of the job that opens the model, and
@@ -70,6 +73,9 @@ window.wb = window.wb || {};
     const opened = model && model.model === state.model && model.state === "open";
     const route = { path, inputs, ended: ended || (opened && before ? before.ended : failed), adapted };
     markNav(path);
+    const prompts = [...CHOSEN, ...(state.task ? ["seed"] : [])].map((name) => print(state[name])).join("\n");
+    if (chosen !== null && prompts !== chosen) wb.close();
+    chosen = prompts;
     if (before && JSON.stringify(before) === JSON.stringify(route)) return NO_UPDATE();
     if (before && JSON.stringify(before.inputs) !== JSON.stringify(inputs)) wb.close();
     if (!before || before.path !== path) {
@@ -169,7 +175,8 @@ window.wb = window.wb || {};
     if (box.dataset.open === "1") { wb.close(); return; }
     wb.close();
     opener = document.activeElement;
-    placeUnder(box, document.getElementById("header-" + name));
+    const pressed = opener && opener.dataset.wbAction === name;
+    placeUnder(box, pressed ? opener : document.getElementById("header-" + name) || document.getElementById("header-prompt"));
     box.dataset.open = "1";
     document.documentElement.dataset.wbFlyout = name;
     const fields = [...box.querySelectorAll("textarea, input:not([type=hidden]), button")];

@@ -21,6 +21,7 @@ from analyses.tasks._reading import Reader, Sample, Unfit
 from hooks.errors import InputError
 from hooks.prompts import Answer, PromptSet
 
+LONGEST_ABBREVIATION = 4
 TRIES, FREE_TRIES = 100, 1000
 """Candidates that are looked at: so many per wanted pair, and so many in any case."""
 MOST = 10_000
@@ -74,6 +75,11 @@ class Task:
     def variant(self) -> str:
         """The usual corruption."""
         return next(iter(self.variants))
+
+    @property
+    def short(self) -> str:
+        """What it is called where there is little room: its abbreviation where it has one, such as "IOI"."""
+        return self.name.upper() if len(self.name) <= LONGEST_ABBREVIATION else self.title
 
     def make(self, tokenizer: Any, n: int = 16, seed: int = 0, variant: str = "") -> TaskInputs:
         """`n` pairs for the model whose tokenizer this is. variant: the corruption, the usual one where it is "".

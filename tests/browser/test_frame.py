@@ -45,6 +45,19 @@ def test_navigation_carries_the_state_and_marks_the_page(page: Page, app_url: st
     page.go_back()
     expect(page.locator("#model-proof-panel")).to_be_visible()
 
+    # A task that is chosen on one page is named in the header of every page.
+    page.locator("#nav-ablation").click()
+    page.locator("#header-task").click()
+    page.locator("#task-name").click()
+    page.get_by_role("option", name="Indirect object identification").click()
+    expect(page.locator("#task-preview")).to_contain_text("16 prompts")
+    page.locator("#task-apply").click()
+    expect(page.locator("#header-prompt")).to_contain_text("IOI· 16 prompts")
+    page.locator("#nav-model").click()
+    expect(page.locator("#model-proof-panel")).to_be_visible()
+    expect(page.locator("#header-prompt")).to_contain_text("IOI· 16 prompts")
+    expect(page.locator("#header-prompt")).to_have_attribute("title", re.compile("and 13 more"))
+
 
 def test_enter_uses_the_prompt_and_the_address_keeps_it(page: Page, app_url: str) -> None:
     ready(page, app_url)
@@ -312,7 +325,7 @@ def test_an_idle_page_asks_the_server_for_nothing_but_the_jobs(
     for _ in range(15):  # a page comes to rest when its own callbacks have been answered, which a slow machine delays
         asked.clear()
         page.wait_for_timeout(2000)
-        if all('"id":"tick"' in body for body in asked):
+        if all("/wb/jobs?" in body for body in asked):
             break
-    assert [body for body in asked if '"id":"tick"' not in body] == []
+    assert [body for body in asked if "/wb/jobs?" not in body] == []
     assert len(asked) <= 6

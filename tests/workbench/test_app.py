@@ -13,7 +13,7 @@ from hooks.errors import InputError
 from workbench import urls
 from workbench.app import create_app
 from workbench.pages.base import Page
-from workbench.parts import frame, header, job_bar, tray
+from workbench.parts import frame, header, header_given, job_bar, tray
 from workbench.parts.graph import graph
 from workbench.parts.model_picker import model_picker
 from workbench.requests import OpenRequest
@@ -117,13 +117,28 @@ def test_an_unknown_address_offers_a_page(workspace: Workspace, state: State) ->
 
 def test_the_header_says_model_parity_prompt_and_token_count() -> None:
     summary = {"parity": {"exact": True, "error": 0.0}}
-    words = text(header.facts(State(), summary, "open", 14))
+    words = text([header.facts(State(), summary, "open"), header.given(State(), summary, 14)])
     assert "smollm2-135m" in words and "exact parity" in words and "(14)" in words
     assert "“When Mary and John" in words
     off = {"parity": {"exact": False, "error": 3.21e-6}}
-    assert "parity within 3.2e−6" in text(header.facts(State(), off, "open", 14))
-    assert "opening" in text(header.facts(State(), None, "opening", None))
-    assert "not open" in text(header.facts(State(), None, "failed", None))
+    assert "parity within 3.2e−6" in text(header.facts(State(), off, "open"))
+    assert "opening" in text(header.facts(State(), None, "opening"))
+    assert "not open" in text(header.facts(State(), None, "failed"))
+
+
+def test_the_header_says_the_task_and_how_many_prompts_it_has(workspace: Workspace) -> None:
+    state = State(model="toy", task="ioi", n=5)
+    many = header_given.many_of(workspace, state)
+    prompts = workspace.task("toy", "ioi", 5, 0, "").inputs["clean"].prompts
+    assert many is not None and header_given.many_of(workspace, State(model="toy")) is None
+    words = text(header.given(state, {"parity": {"exact": True, "error": 0.0}}, 14, many))
+    assert "IOI" in words and "5 prompts" in words and "When Mary" not in words
+    assert many.tip.splitlines()[1:] == [*(f"“{prompt}”" for prompt in prompts[:3]), "and 2 more"]
+    key = workspace.tables.put("mine.csv", "csv", "prompt\nMary went\n")
+    table = header_given.many_of(workspace, State(model="toy", data=key))
+    assert table is not None and (table.name, table.size) == ("mine.csv", "· 1 prompt")
+    gone = header_given.many_of(workspace, State(model="toy", data="0" * 64))
+    assert gone is not None and gone.size == ""
 
 
 def test_the_tray_describes_edits_in_words_and_survives_a_bad_one() -> None:

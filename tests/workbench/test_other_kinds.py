@@ -20,7 +20,7 @@ from workbench.figures.architecture_words import describe
 from workbench.figures.numbers import number
 from workbench.figures.plan import stacks_of
 from workbench.pages import ablation, attention, model, prompt
-from workbench.parts import ablation_watch, answer_edited, answer_page, answers, frame, header, prompt_box, tray
+from workbench.parts import ablation_watch, answer_edited, answer_page, answers, frame, header_given, prompt_box, tray
 from workbench.parts import attention_data as data
 from workbench.parts.ablation_picker import scoped_spec
 from workbench.parts.ablation_request import metrics_of, selection, sweeps_of
@@ -126,9 +126,9 @@ def test_the_prompt_box_names_the_mask_token(opened: Workspace) -> None:
 
 
 def test_the_header_says_image_text_and_target(opened: Workspace) -> None:
-    assert header.given(State(), Kind.of(summary_of(opened, "vit"))) == "image"
-    assert header.given(State(prompt="a b"), Kind.of(summary_of(opened, "clip"))) == "image + “a b”"
-    assert header.given(State(prompt="a", target="b c"), Kind.of(summary_of(opened, "t5"))) == "“a” → “b c”"
+    assert header_given.given(State(), Kind.of(summary_of(opened, "vit"))) == "image"
+    assert header_given.given(State(prompt="a b"), Kind.of(summary_of(opened, "clip"))) == "image + “a b”"
+    assert header_given.given(State(prompt="a", target="b c"), Kind.of(summary_of(opened, "t5"))) == "“a” → “b c”"
 
 
 def answered(workspace: Workspace, state: State) -> str:

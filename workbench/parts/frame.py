@@ -15,7 +15,7 @@ from hooks.reference import ModelRef
 from workbench import urls
 from workbench.figures import theme as themes
 from workbench.pages.base import Page
-from workbench.parts import header, job_bar, model_picker, palette, prompt_box, task_picker, tray
+from workbench.parts import header, header_given, job_bar, model_picker, palette, prompt_box, task_picker, tray
 from workbench.parts.empty import empty, problem
 from workbench.parts.kinds import Kind, fitted
 from workbench.parts.nav import nav
@@ -77,13 +77,14 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
     """The frame's callbacks, and those of its parts."""
     by_path = {page.path: page for page in pages}
     _clientside(app)
-    for part in (prompt_box, task_picker, job_bar, tray):
+    for part in (header_given, prompt_box, task_picker, job_bar, tray):
         part.register(app, workspace)
     model_picker.register(app)
 
     @app.callback(
         Output("page", "children"),
         Output("header-facts", "children"),
+        Output("header-given", "children"),
         Output("model-state", "data"),
         Input("route", "data"),
         Input("retry", "data"),
@@ -100,7 +101,7 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
         search: str,
         before: dict[str, Any] | None,
         session: str | None,
-    ) -> tuple[Any, Any, Any]:
+    ) -> tuple[Any, Any, Any, Any]:
         state = urls.read(search)
         model = opened(workspace, state.model, session or "", before or {}, (route or {}).get("ended"), retry)
         state, adapted = adapt(workspace, state, model)
@@ -108,9 +109,11 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
         kept = {"model": state.model, "state": model.status, "job": model.job, "retry": retry}
         if adapted:
             # The browser goes to the adapted address at once, which all callbacks of the page then share.
-            return None, no_update, {**kept, "from": search, "to": urls.write(state)}
+            return None, no_update, no_update, {**kept, "from": search, "to": urls.write(state)}
         body = page_body(workspace, by_path.get(path), state, model, wrong)
-        return body, header.facts(state, model.summary, model.status, count), kept
+        many = None if model.summary is None else header_given.many_of(workspace, state)
+        facts, given = header.facts(state, model.summary, model.status), header.given(state, model.summary, count, many)
+        return body, facts, given, kept
 
 
 def opened(

@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dash import html
+from dash import dcc, html
 
 from workbench.figures.numbers import number
+from workbench.parts import header_given
 from workbench.parts.icons import icon
 from workbench.parts.kinds import Kind
 from workbench.urls import State
 
-SHOWN_CHARACTERS = 42
-
 
 def header() -> Any:
-    """The header's fixed parts; `facts` fills the rest."""
+    """The header's fixed parts; `facts` and `given` fill the rest."""
     return html.Header(
         [
-            html.Div(id="header-facts", className="wb-facts"),
+            dcc.Store(id="header-given-of"),
+            html.Div(
+                [
+                    html.Span(id="header-facts", className="wb-given"),
+                    html.Span(id="header-given", className="wb-given"),
+                ],
+                className="wb-facts",
+            ),
             html.Div(
                 [
                     html.Button(
@@ -52,12 +58,8 @@ def header() -> Any:
     )
 
 
-def facts(state: State, summary: Mapping[str, Any] | None, status: str, tokens: int | None) -> list[Any]:
-    """Model, parity and prompt for a state. status: open, opening or failed; tokens: how many, None if unknown."""
-    kind = Kind.of(summary) if summary is not None and "info" in summary else None
-    count = html.Span(
-        f"({tokens})" if tokens is not None else "", className="wb-muted wb-number", title="tokens as fed"
-    )
+def facts(state: State, summary: Mapping[str, Any] | None, status: str) -> list[Any]:
+    """Model and parity for a state. status: open, opening or failed."""
     return [
         html.Button(
             [_model(state.model), icon("down", size=14)],
@@ -66,29 +68,20 @@ def facts(state: State, summary: Mapping[str, Any] | None, status: str, tokens: 
             **_action("model", "Model: choose another"),
         ),
         parity(summary, status, id="header-parity"),
-        html.Button(
-            [html.Span(given(state, kind), className="wb-ellipsis", dir="auto"), count, icon("down", size=14)],
-            id="header-prompt",
-            className="wb-pill wb-prompt-pill",
-            **_action("prompt", "Prompt: edit what the model is given, answer and foil"),
-        ),
     ]
+
+
+def given(
+    state: State, summary: Mapping[str, Any] | None, tokens: int | None, many: header_given.Many | None = None
+) -> Any:
+    """What the pages work on. tokens: of the one prompt, None if unknown; many: the task or table that is chosen."""
+    kind = Kind.of(summary) if summary is not None and "info" in summary else None
+    return header_given.pill(state, kind, tokens, many)
 
 
 def _model(name: str) -> Any:
     """A model's name, cut at its front where it is long: the end of a path says which it is."""
     return html.Span(html.Bdi(name, dir="ltr"), className="wb-mono wb-ellipsis wb-ellipsis-front", title=name)
-
-
-def given(state: State, kind: Kind | None) -> str:
-    """What the model is given, in few words: the text, the image, what was written so far."""
-    text = " ".join(state.prompt.split())
-    text = f"“{text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + '…'}”"
-    if kind is None:
-        return text
-    parts = ["sound" if kind.sound else "image"] if kind.image else []
-    parts += [text] if kind.text else []
-    return " + ".join(parts) + (f" → “{' '.join(state.target.split())}”" if kind.target and state.target else "")
 
 
 def parity(summary: Mapping[str, Any] | None, status: str, *, id: str) -> Any:
