@@ -47,12 +47,20 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     return g;
   }
 
-  function resize(g) {
+  // The canvas takes the size of its place, in the pixels of the screen.
+  function sized(g) {
     const { clientWidth: width, clientHeight: height } = g.canvas.parentElement, ratio = window.devicePixelRatio || 1;
-    if (!width || !height || (width === g.width && height === g.height && ratio === g.ratio)) return;
+    const wide = Math.round(width * ratio), high = Math.round(height * ratio);
     g.ratio = ratio;
-    g.canvas.width = Math.round(width * ratio);
-    g.canvas.height = Math.round(height * ratio);
+    if (!width || !height) return false;
+    if (g.canvas.width !== wide) g.canvas.width = wide;
+    if (g.canvas.height !== high) g.canvas.height = high;
+    return true;
+  }
+
+  function resize(g) {
+    const { clientWidth: width, clientHeight: height } = g.canvas.parentElement;
+    if ((width === g.width && height === g.height && window.devicePixelRatio === g.ratio) || !sized(g)) return;
     arrange(g, width, height);
     // A canvas that was given a size is empty until it is drawn.
     graph.draw(g, performance.now());
@@ -114,9 +122,8 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
       graph.hold(g);
     }
     g.before = null;
-    if (width && height) arrange(g, width, height);
+    if (sized(g)) arrange(g, width, height);
     say(g);
-    resize(g);
     graph.touch(g);
     graph.invalidate(g);
   };

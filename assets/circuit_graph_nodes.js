@@ -4,6 +4,8 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
   "use strict";
   const LEGIBLE = 6.5;
   const SOLID = [];
+  // Pixels between the middles of nodes that share a hull, at full size.
+  const CLOSE = 110;
   const points = new Float64Array(8);
   graph.BADGES = { added: "+", cut: "×", only_a: "A", only_b: "B" };
 
@@ -48,21 +50,19 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     return x + half > 0 && x - half < g.width && y > -20 && y < g.height + 20;
   };
 
-  // Soft hulls: nodes of a group that stand side by side share one.
-  graph.hulls = function (g, pen) {
+  // Soft hulls: nodes of a group that stand close side by side share one.
+  graph.hulls = function (g, pen, alpha) {
     const { scene, view } = g;
-    const named = g.up * view.zoom > view.high + 20;
     scene.groupNames.forEach((name, group) => {
-      pen.globalAlpha = 0.28;
+      pen.globalAlpha = alpha;
       pen.fillStyle = g.colour(graph.category(group));
       pen.beginPath();
-      let first = -1;
       for (const level of scene.levels) {
         for (let place = 0; place < level.length; place++) {
           const node = level[place], next = level[place + 1];
           if (scene.groups[node] !== group) continue;
-          first = node;
-          const joins = next !== undefined && scene.groups[next] === group && scene.row[next] === scene.row[node];
+          const joins = next !== undefined && scene.groups[next] === group && scene.row[next] === scene.row[node]
+            && (scene.x[next] - scene.x[node]) * g.across * view.zoom < CLOSE * view.size;
           const left = graph.px(g, view, scene.x[node]) - scene.half[node] - 4, middle = graph.py(g, view, scene.row[node]);
           const right = joins ? graph.px(g, view, scene.x[next]) : graph.px(g, view, scene.x[node]) + scene.half[node] + 4;
           pen.roundRect(left, middle - view.high / 2 - 4, right - left, view.high + 8, 8);
@@ -70,12 +70,26 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
       }
       pen.fill("nonzero");
       pen.globalAlpha = 1;
-      if (first >= 0 && named) groupName(g, pen, name, first);
+    });
+  };
+
+  // The name of each group over its highest node, where there is room between rows; the legend has them all.
+  graph.groupNames = function (g, pen) {
+    const { scene, view } = g;
+    if (g.up * view.zoom < view.high + 24) return;
+    scene.groupNames.forEach((name, group) => {
+      for (let level = scene.levels.length - 1; level >= 0; level--) {
+        const node = scene.levels[level].find((one) => scene.groups[one] === group);
+        if (node === undefined) continue;
+        groupName(g, pen, name, node);
+        return;
+      }
     });
   };
 
   function groupName(g, pen, name, node) {
-    const x = graph.px(g, g.view, g.scene.x[node]) - g.scene.half[node] - 2;
+    const long = name.length * 6, left = graph.px(g, g.view, g.scene.x[node]) - g.scene.half[node] - 2;
+    const x = Math.max(g.gutter + 4, Math.min(left, g.width - long - 4));
     const y = graph.py(g, g.view, g.scene.row[node]) - g.view.high / 2 - 12;
     pen.font = `11px ${g.colour("sans")}`;
     pen.textAlign = "left";

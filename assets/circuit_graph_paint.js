@@ -3,7 +3,7 @@
 window.wbCircuitGraph = window.wbCircuitGraph || {};
 (function (graph) {
   "use strict";
-  const MARGIN = 0.25, REST = 110, PER_FRAME = 260, MOST_RATIO = 2, DIM = 0.12;
+  const MARGIN = 0.25, REST = 110, PER_FRAME = { moving: 60, resting: 160 }, MOST_RATIO = 2, DIM = 0.12;
   const SOLID = [];
 
   graph.invalidate = function (g) {
@@ -69,7 +69,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
       if (now - g.moved < REST && reaches(g, layers.shown)) return;
       layers.job = begin(g, layers.next);
     }
-    if (!proceed(g, layers.job, PER_FRAME)) return;
+    if (!proceed(g, layers.job, now - g.moved < REST ? PER_FRAME.moving : PER_FRAME.resting)) return;
     layers.job = null;
     [layers.shown, layers.next] = [layers.next, layers.shown];
   }
@@ -87,10 +87,13 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
 
   function lay(g, pen) {
     const { view, region, canvas, ratio } = g.layers.shown, change = g.view.zoom / view.zoom;
-    pen.drawImage(
-      canvas, (region.left - view.left) * change + g.view.left, (region.top - view.bottom) * change + g.view.bottom,
-      (canvas.width / ratio) * change, (canvas.height / ratio) * change,
-    );
+    let x = (region.left - view.left) * change + g.view.left, y = (region.top - view.bottom) * change + g.view.bottom;
+    if (change === 1) {
+      // Whole pixels are copied, not blended.
+      x = Math.round(x * ratio) / ratio;
+      y = Math.round(y * ratio) / ratio;
+    }
+    pen.drawImage(canvas, x, y, (canvas.width / ratio) * change, (canvas.height / ratio) * change);
   }
 
   /* ---- What is under the eye ---- */
@@ -167,7 +170,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     const { scene, picked, cursor, hover } = g, focus = graph.focusOf(g), focused = focus.node >= 0 || focus.edge >= 0;
     graph.sizes(g, g.view);
     rows(g, pen);
-    graph.hulls(g, pen);
+    graph.hulls(g, pen, focused ? 0.12 : 0.28);
     pen.globalAlpha = focused ? DIM : 1;
     edges(pen, focused ? DIM : 1);
     pen.globalAlpha = 1;
@@ -180,6 +183,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
       if (picked.edge >= 0 && picked.edge !== focus.edge) graph.strokeOne(g, pen, picked.edge, 1, 1.5);
       graph.nodes(g, pen, g.lit, 1);
     } else graph.nodes(g, pen, null, 0);
+    graph.groupNames(g, pen);
     if (picked.node >= 0) graph.ring(g, pen, picked.node, "selection", 2.5, 2);
     if (picked.edge >= 0) {
       graph.ring(g, pen, scene.source[picked.edge], "selection", 1.5, 2);

@@ -80,7 +80,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     scene.bow = new Float64Array(scene.m);
     scene.edgeIndex = new Map();
     for (let edge = 0; edge < scene.m; edge++) {
-      const { source, target } = { source: scene.source[edge], target: scene.target[edge] };
+      const source = scene.source[edge], target = scene.target[edge];
       const up = scene.row[target] - scene.row[source];
       // A straight line would run through the nodes between the two.
       if (Math.abs(scene.x[target] - scene.x[source]) < NEAR && up > 1) scene.bow[edge] = -BOW * Math.min(1, up / 6);
@@ -99,6 +99,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     const found = new Map();
     scene.width = new Float64Array(scene.m);
     scene.sign = new Int8Array(scene.m);
+    scene.dash = [];
     for (let edge = 0; edge < scene.m; edge++) {
       const score = scene.score[edge] || 0;
       const share = most ? Math.abs(score) / most : 0;
@@ -108,8 +109,9 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
       scene.sign[edge] = Math.sign(score);
       const key = `${faint ? 0 : 1}${step} ${CHANNELS.indexOf(scene.channel[edge])} ${scene.sign[edge]}`;
       if (!found.has(key)) {
-        found.set(key, { key, sign: scene.sign[edge], channel: scene.channel[edge], width: WIDTHS[step], alpha: faint ? 0.3 : ALPHAS[step], edges: [] });
+        found.set(key, { key, sign: scene.sign[edge], channel: scene.channel[edge], width: WIDTHS[step], alpha: faint ? 0.3 : ALPHAS[step], dash: graph.dashOf(scene.channel[edge], WIDTHS[step]), edges: [] });
       }
+      scene.dash[edge] = found.get(key).dash;
       found.get(key).edges.push(edge);
     }
     return [...found.values()].sort((one, other) => (one.key < other.key ? -1 : 1));

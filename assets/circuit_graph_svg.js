@@ -25,7 +25,6 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     moveTo(x, y) { this.add("M", x, y); }
     lineTo(x, y) { this.add("L", x, y); }
     closePath() { this.path.push("Z"); }
-    bezierCurveTo(...values) { this.add("C", ...values); }
     // Whole circles only.
     arc(x, y, r) {
       this.add("M", x - r, y);

@@ -4,7 +4,6 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
 (function (graph) {
   "use strict";
   const NODE = { height: 20, padding: 7, font: 11, least: 0.3, most: 1.35 };
-  const DASHES = { q: [1.5, 3], k: [5, 3] };
   const SOLID = [];
   const SIGNS = { "1": "positive", "-1": "negative", "0": "line-strong" };
   const REACH = 6, SAMPLES = 24;
@@ -19,15 +18,17 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     g.narrow = width < 560;
     g.gutter = g.narrow ? 26 : 78;
     const rows = Math.max(scene.top - scene.bottom, 1);
-    let gap = 1;
+    let gap = 1, widest = 3, longest = 3;
     for (const level of scene.levels) {
-      for (let place = 1; place < level.length; place++) {
-        if (scene.row[level[place]] === scene.row[level[place - 1]]) gap = Math.min(gap, scene.x[level[place]] - scene.x[level[place - 1]]);
+      for (let place = 0; place < level.length; place++) {
+        const node = level[place], long = scene.labels[node].length, before = level[place - 1];
+        longest = Math.max(longest, long);
+        if (before === undefined || scene.row[node] !== scene.row[before]) continue;
+        gap = Math.min(gap, scene.x[node] - scene.x[before]);
+        widest = Math.max(widest, long);
       }
     }
-    let widest = 3;
-    for (const label of scene.labels) widest = Math.max(widest, label.length);
-    const side = Math.min(36, widest * 4 + 6);
+    const side = Math.min(36, longest * 4 + 6);
     const free = Math.max(80, width - g.gutter - 2 * side);
     g.across = Math.min(free, WIDEST);
     g.up = Math.max(4, Math.min(WIDEST_ROW, (height - 56) / (rows + 0.6)));
@@ -41,7 +42,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
   };
 
   graph.sizes = function (g, view) {
-    const roomy = Math.min((g.up * view.zoom) / 26, (g.gap * view.zoom) / (g.widest * NODE.font * CHAR + NODE.padding + 3));
+    const roomy = Math.min((g.up * view.zoom) / 24, (g.gap * view.zoom) / (g.widest * NODE.font * CHAR + NODE.padding + 3));
     const size = Math.max(NODE.least, Math.min(NODE.most, roomy));
     view.high = NODE.height * size;
     view.font = NODE.font * size;
@@ -99,12 +100,28 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
   };
   const points = new Float64Array(8);
 
-  graph.dashOf = (channel) => DASHES[channel] || SOLID;
+  // Short straight pieces: without a graphics card, half the cost of the curve that they follow.
+  function trace(pen, p) {
+    const long = Math.abs(p[6] - p[0]) + Math.abs(p[7] - p[1]) + 2 * Math.abs(p[2] - p[0]);
+    const pieces = Math.max(4, Math.min(48, Math.ceil(long / 24)));
+    pen.moveTo(p[0], p[1]);
+    for (let piece = 1; piece < pieces; piece++) {
+      const t = piece / pieces, u = 1 - t, a = u * u * u, b = 3 * u * u * t, c = 3 * u * t * t, d = t * t * t;
+      pen.lineTo(a * p[0] + b * p[2] + c * p[4] + d * p[6], a * p[1] + b * p[3] + c * p[5] + d * p[7]);
+    }
+    pen.lineTo(p[6], p[7]);
+  }
+
+  // Dots for queries, dashes for keys, longer on wide lines.
+  graph.dashOf = function (channel, width) {
+    if (channel === "q") return [Math.max(1.5, width), 2 + 1.2 * width];
+    return channel === "k" ? [4 + 1.5 * width, 2.5 + width] : SOLID;
+  };
 
   graph.strokeStyle = function (g, pen, bucket) {
     pen.strokeStyle = g.colour(SIGNS[bucket.sign]);
     pen.lineWidth = bucket.width;
-    pen.setLineDash(graph.dashOf(bucket.channel));
+    pen.setLineDash(bucket.dash);
   };
 
   // Some of a bucket's edges as one path, those outside `region` left out.
@@ -114,8 +131,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
       const p = graph.curve(g, view, edges[place], points);
       if (Math.max(p[0], p[2], p[4], p[6]) < region.left || Math.min(p[0], p[2], p[4], p[6]) > region.right) continue;
       if (p[1] < region.top || p[7] > region.bottom) continue;
-      pen.moveTo(p[0], p[1]);
-      pen.bezierCurveTo(p[2], p[3], p[4], p[5], p[6], p[7]);
+      trace(pen, p);
     }
     pen.stroke();
   };
@@ -126,10 +142,9 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     pen.globalAlpha = alpha;
     pen.strokeStyle = g.colour(SIGNS[g.scene.sign[edge]]);
     pen.lineWidth = g.scene.width[edge] + more;
-    pen.setLineDash(graph.dashOf(g.scene.channel[edge]));
+    pen.setLineDash(g.scene.dash[edge]);
     pen.beginPath();
-    pen.moveTo(p[0], p[1]);
-    pen.bezierCurveTo(p[2], p[3], p[4], p[5], p[6], p[7]);
+    trace(pen, p);
     pen.stroke();
     pen.setLineDash(SOLID);
     pen.globalAlpha = 1;

@@ -145,7 +145,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
     pen.lineTo(entry.x + 24, y);
     pen.lineWidth = 2;
     pen.strokeStyle = g.colour(entry.role);
-    pen.setLineDash(graph.dashOf(entry.channel));
+    pen.setLineDash(graph.dashOf(entry.channel, 2));
     pen.stroke();
     pen.setLineDash([]);
   }
