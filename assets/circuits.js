@@ -4,8 +4,9 @@ window.wbCircuits = window.wbCircuits || {};
   "use strict";
   const ROUTE = "/data/circuit", HISTORY = "wb-circuit-history", HOST = "cir-graph";
   const MOST_STEPS = 100;
+  const HEAD = /^L\d+\.z\[head=\d+\]$/;
   /* Fields of the address that say what is shown beside the circuit, and nothing of its numbers. */
-  const BESIDE = ["pick", "judged", "against", "edits"];
+  const BESIDE = ["pick", "cell", "judged", "against", "edits"];
   const none = () => window.dash_clientside.no_update;
   const at = (id) => document.getElementById(id);
   const write = (id, text) => { const place = at(id); if (place && place.textContent !== text) place.textContent = text; };
@@ -61,7 +62,8 @@ window.wbCircuits = window.wbCircuits || {};
     if (!at("cir-panel")) return none();
     const params = new URLSearchParams(window.location.search);
     const triggered = window.dash_clientside.callback_context.triggered.map((one) => one.prop_id);
-    params.delete("pick");
+    for (const name of ["pick", "cell"]) params.delete(name);
+    at("cir-head").hidden = !HEAD.test(window.wb.state().pick);
     const about = params.toString(), came = triggered.some((name) => name !== "url.search");
     const fresh = !document.querySelector(`#${HOST} canvas`);
     if (fresh) { shown = null; picked = null; }
@@ -136,7 +138,10 @@ window.wbCircuits = window.wbCircuits || {};
         if (one.step) record(before);
         if (told.draft !== before) window.wb.setState({ draft: told.draft });
         else circuits.number(true);
-      } catch (error) { circuits.failed(lost(error)); }
+      } catch (error) {
+        window.wb.toast(lost(error));
+        circuits.number(true);
+      }
     });
     return queue;
   };

@@ -118,6 +118,9 @@ class State(Spec):
     # evaluation: the hash of a kept test set; whether all correct answers of TruthfulQA count
     items: str = ""
     every: bool = False
+    # what a long text is read in: tokens at once, and how far apart these windows begin (None: the usual ones)
+    text_window: int | None = Field(default=None, ge=2)
+    stride: int | None = Field(default=None, ge=1)
     # results
     open: str = ""
     beside: str = ""

@@ -15,6 +15,7 @@ from workbench.parts import (
     circuit_compare,
     circuit_details,
     circuit_files,
+    circuit_head,
     circuit_layout,
     circuit_lists,
     circuit_roles,
@@ -53,9 +54,12 @@ def register(app: Dash, workspace: Workspace) -> None:
         app, workspace, circuit_layout.JUDGE, judge,
         lambda workspace, state: evaluation_of(workspace, bases, state), forecast=False,
     )  # fmt: skip
-    run_panel.register(
-        app, workspace, circuit_layout.ROLES, circuit_roles.watch, circuit_roles.experiment_of, forecast=False
-    )
+    for prefix, watch, experiment_of in (
+        (circuit_head.WRITES, circuit_head.watch_writes, circuit_head.writes_of),
+        (circuit_head.LOOKS, circuit_head.watch_looks, circuit_head.score_of),
+        (circuit_layout.ROLES, circuit_roles.watch, circuit_roles.experiment_of),
+    ):
+        run_panel.register(app, workspace, prefix, watch, experiment_of, forecast=False)
     circuit_routes.register(app, workspace, bases)
     circuit_files.register(app, workspace)
     _browser(app)
@@ -128,9 +132,22 @@ def _open(app: Dash, workspace: Workspace, bases: Bases) -> None:
             if now is None:
                 return None
             roles = circuit_roles.roles_of(workspace, state)
-            return circuit_details.details(now, state.pick, unit_of(workspace, state), roles, lambda node: None)
+            links = circuit_head.links(state) if circuit_head.head_of(state) is not None else None
+            return circuit_details.details(now, state.pick, unit_of(workspace, state), roles, links)
         except WorkbenchError:  # told where the search is
             return None
+
+    @app.callback(
+        Output("url", "search", allow_duplicate=True),
+        Input("cat-map", "clickData"),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
+    def choose(click: dict[str, Any] | None, search: str) -> str:
+        cell = circuit_head.cell_of(click)
+        if not cell:
+            raise PreventUpdate
+        return urls.change(search, cell=cell)
 
 
 def _list(app: Dash, workspace: Workspace, bases: Bases) -> None:
@@ -173,4 +190,4 @@ def _judge(app: Dash, workspace: Workspace, bases: Bases) -> None:
         return urls.change(search, judged=evaluation_of(workspace, bases, urls.read(search)).id)
 
 
-PAGE = Page(path="/circuits", title="Circuits", order=5, icon="circuits", layout=layout, register=register)
+PAGE = Page(path="/circuits", title="Circuits", order=7, icon="circuits", layout=layout, register=register)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dash_mantine_components as dmc
 import numpy as np
@@ -19,15 +19,12 @@ from workbench.parts.circuit_words import CHANNELS, edge_words, node_words
 from workbench.parts.empty import sentence
 from workbench.parts.icons import icon
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 SHOWN, MISSING = 12, 5
 Place = tuple[int, int]
 
 
-def details(now: Edited, pick: str, unit: str, roles: Mapping[str, str], facts: Callable[[str], Any]) -> Any:
-    """The open node or edge; how to open one where there is none. unit: of scores. facts: what else a head has."""
+def details(now: Edited, pick: str, unit: str, roles: Mapping[str, str], links: Any) -> Any:
+    """The open node or edge; how to open one where there is none. unit: of scores. links: to a head's other pages."""
     if not pick:
         text = "Click a node or an edge of the graph, or take one from the list below: what is known of it stands here."
         return html.P(text, className="wb-muted")
@@ -36,7 +33,7 @@ def details(now: Edited, pick: str, unit: str, roles: Mapping[str, str], facts: 
             return _edge(now, pick, unit)
         if pick not in now.base.graph.node_index:
             return html.P("This model has no such node.", className="wb-muted")
-        return _node(now, pick, unit, roles, facts)
+        return _node(now, pick, unit, roles, links)
     except WorkbenchError as error:
         return html.P(f"{sentence(error.message)} {error.hint}", className="wb-muted")
 
@@ -67,7 +64,7 @@ def _edge(now: Edited, pick: str, unit: str) -> Any:
     ]
 
 
-def _node(now: Edited, node: str, unit: str, roles: Mapping[str, str], facts: Callable[[str], Any]) -> Any:
+def _node(now: Edited, node: str, unit: str, roles: Mapping[str, str], links: Any) -> Any:
     into, out, missing = _around(now, node)
     label, group = now.draft.labels.get(node, ""), now.draft.groups.get(node, "")
     pinned = node in now.draft.pinned
@@ -91,7 +88,7 @@ def _node(now: Edited, node: str, unit: str, roles: Mapping[str, str], facts: Ca
             className="wb-field-row cir-row",
         ),
         html.Div([_field("label", node, label), _field("group", node, group)], className="cir-fields"),
-        *(facts(node) or []),
+        links,
         _list("Edges in", now, into, unit, cut=True),
         _list("Edges out", now, out, unit, cut=True),
         _list("Strongest missing edges", now, missing[:MISSING], unit, cut=False),
@@ -154,7 +151,7 @@ def _item(now: Edited, at: Place, *, cut: bool) -> Any:
 
 def _field(name: str, node: str, value: str) -> Any:
     """A text of the user's about a node; it is taken when the field is left or Enter is pressed."""
-    box = dmc.TextInput(label=name.capitalize(), value=value, maxLength=LONGEST_LABEL, size="xs")
+    box = dmc.TextInput(label=name.capitalize(), value=value, inputProps={"maxLength": LONGEST_LABEL}, size="xs")
     return html.Div(box, **{"data-cir-field": name, "data-node": node})
 
 

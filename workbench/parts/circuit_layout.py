@@ -9,7 +9,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from analyses.circuit_formats import MOST_BYTES as MOST_OF_ANY
-from workbench.parts import run_panel
+from workbench.parts import circuit_head, run_panel
 from workbench.parts.circuit_graph import graph
 from workbench.parts.circuit_request import INTEGRATING, LEVELS, OUTSIDE, finder_of, finders_of, metric_of, metrics_for
 from workbench.parts.empty import empty
@@ -146,12 +146,16 @@ def _editor() -> Any:
         ],
         className="cir-size",
     )
+    aside = html.Aside(
+        [html.Div(id="cir-details", className="cir-details"), circuit_head.layout()],
+        className="cir-aside",
+        **{"aria-label": "Details"},
+    )
     body = [
         html.Div([number, size], className="cir-head"),
         html.Div(_tools(), className="cir-tools"),
-        html.Div([graph(HOST), html.Aside(id="cir-details", className="cir-details", **{"aria-label": "Details"})],
-                 className="cir-main"),
-    ]  # fmt: skip
+        html.Div([graph(HOST), aside], className="cir-main"),
+    ]
     return panel(
         "Circuit",
         html.Div(empty("No circuit yet", start, symbol="circuits", id="cir-empty"), className="cir-none"),
