@@ -103,6 +103,8 @@ class Copies:
     def led_back(self, site: Site, slope: Tensor, value: Tensor) -> Tensor:
         """[batch pos head d_head]: the derivative by the site's `value` that each query head's copy alone makes."""
         copies, group = self._seen[site][0], slope.shape[1] // value.shape[2]
+        if torch.equal(copies, value.transpose(1, 2).repeat_interleave(group, dim=1)):
+            return slope.transpose(1, 2)  # Values are not rotated: each copy is the value itself.
         found = []
         for member in range(group):
             alone = torch.zeros_like(slope)
