@@ -78,6 +78,7 @@ def neuron(result: Result, batch: TokenBatch, part: str, theme: ThemeName, pictu
     activation = grids["activation"]
     many = len(batch) > 1
     figure = spread(activation, None, theme) if many else bars(activation, tokens=_names(batch, part), theme=theme)
+    figure.update_layout(margin={"t": 8})
     notes = [html.P(note, className="wb-muted") for note in result.provenance.warnings if part in note]
     return [
         html.P([html.Span(part, className="wb-mono"), " · activation is what W_out reads"], className="wb-muted"),
@@ -131,7 +132,7 @@ def text_view(
     rows = [_row(values, side, prompt, deepest, beside or {}, number_of=len(values)) for prompt in order]
     left = len(values) - len(order)
     more = [html.P(f"and {whole(left)} prompts where it is weaker", className="wb-muted")] if left else []
-    ends = [html.Span(number(-deepest)), html.Div(className="abl-bar", **{"data-ramp": "diverging"}),
+    ends = [html.Span(number(-deepest)), html.Div(className="abl-bar nrn-ramp"),
             html.Span(number(deepest, signed=True)), html.Span("activation", className="wb-muted")]  # fmt: skip
     legend = html.Div(ends, className="abl-legend wb-number")
     rest = "Point at a token for its numbers."
