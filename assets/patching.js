@@ -3,6 +3,8 @@ window.wbPatching = window.wbPatching || {};
 (function (patching) {
   "use strict";
   const USUAL = "usual";
+  /* Numbers that may be left to the method. */
+  const OPTIONAL = ["window", "text_window", "stride"];
   const SITE = /^L\d+\.(\w+)/;
 
   /* The control's value as the address holds it. */
@@ -12,7 +14,7 @@ window.wbPatching = window.wbPatching || {};
     if (name === "star") return value === "1";
     if (name === "within") return typeof value === "number" ? value : 0;
     if (name === "draws") return typeof value === "number" ? value : undefined;
-    if (name === "window") return typeof value === "number" ? value : null;
+    if (OPTIONAL.includes(name)) return typeof value === "number" ? value : null;
     return value === USUAL ? "" : value;
   }
   /* Called by Dash (pages/patching.py) when a control has changed, and when controls were drawn. */
@@ -24,7 +26,7 @@ window.wbPatching = window.wbPatching || {};
     for (const { prop_id: id, value } of triggered.length === 1 ? triggered : []) {
       const name = JSON.parse(id.slice(0, id.lastIndexOf("."))).name;
       const wanted = value === undefined ? undefined : held(name, value, state);
-      if (wanted === undefined || (wanted === null && name !== "window")) continue;
+      if (wanted === undefined || (wanted === null && !OPTIONAL.includes(name))) continue;
       const field = name === "own" ? "metric" : name;
       if (wanted !== state[field] && (name !== "own" || wanted)) changes[field] = wanted;
     }

@@ -41,3 +41,12 @@ def test_pasted_pairs_are_scored_before_and_after_the_edits(page: Page, app_url:
     page.locator("#tray-clear").click()
     expect(page.locator("#eva-edits")).to_contain_text("None")
     expect(page.locator("#eva-accuracy")).to_have_count(0)
+
+    # A text is read in the windows that the page says.
+    page.locator("#eva-paste").fill(" ".join(pair["sentence_good"] for pair in PAIRS))
+    page.locator("#eva-read").click()
+    expect(page.locator("#eva-facts")).to_contain_text("1 texts")
+    page.get_by_label("Window (tokens)").fill("8")
+    page.wait_for_url("**text_window=8**")
+    page.locator("#eva-run").click()
+    expect(page.locator("#eva-perplexity")).to_have_text(re.compile(r"\d"))

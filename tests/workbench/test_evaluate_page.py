@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hooks.errors import InputError
+from hooks.errors import InputError, SpecError
 from tests.workbench.components import all_of, text_of
 from workbench.pages import evaluate as page
 from workbench.parts import evaluate_layout, evaluate_request
@@ -89,6 +91,32 @@ def test_without_edits_scores_stand_alone_and_with_edits_beside_their_change(
 def test_a_plain_text_is_measured_by_its_perplexity(opened: Workspace, state: Callable[..., State]) -> None:
     key = opened.tests.put("pasted", "Mary went to the store. The cat sat on the mat.", json_lines=False)
     assert text_of(by_id(finished(opened, state(items=key)), "eva-perplexity"))
+
+
+def test_window_and_stride_of_a_text_are_those_of_the_address(opened: Workspace, state: Callable[..., State]) -> None:
+    """Perplexity by hand: windows of 8 tokens that begin 4 apart, each token counted in the first that holds it."""
+    text = "Mary and John went to the store, and John gave a drink to Mary."
+    given = state(items=opened.tests.put("text.txt", text, json_lines=False), text_window=8, stride=4)
+    experiment = evaluate_request.experiment_of(opened, given)
+    assert (experiment.params["window"], experiment.params["stride"]) == (8, 4)
+    fields = all_of(page.layout(opened, given), lambda part: type(part).__name__ == "NumberInput")
+    assert {field.id["name"]: field.value for field in fields} == {"text_window": 8, "stride": 4}
+    plain = AutoModelForCausalLM.from_pretrained(given.model, attn_implementation="eager").eval()
+    ids, losses = AutoTokenizer.from_pretrained(given.model)(text, return_tensors="pt").input_ids[0], {}
+    for start in range(0, len(ids), 4):
+        with torch.inference_mode():
+            logs = plain(ids[None, start : start + 8]).logits[0].log_softmax(-1)
+        for at in range(start + 1, min(start + 8, len(ids))):
+            losses.setdefault(at, -float(logs[at - 1 - start, ids[at]]))
+    assert set(losses) == set(range(1, len(ids)))
+    finished(opened, given)
+    found = opened.result(experiment.id)
+    assert found is not None
+    assert float(found.grid("loss").values[0]) == pytest.approx(sum(losses.values()) / len(losses), rel=1e-4)
+    with pytest.raises(SpecError, match="stride must be smaller than window"):
+        evaluate_request.experiment_of(opened, given.model_copy(update={"stride": 8}))
+    pairs = opened.tests.put("blimp.jsonl", lines(PAIRS), json_lines=True)
+    assert evaluate_request.experiment_of(opened, given.model_copy(update={"items": pairs})).params["window"] is None
 
 
 def test_a_test_set_says_what_it_is_and_a_bad_one_what_it_lacks(opened: Workspace, state: Callable[..., State]) -> None:

@@ -105,7 +105,27 @@ def chosen(workspace: Workspace, state: State) -> Any:
         checked=state.every,
     )  # fmt: skip
     truthful = [html.Div(every)] if items.format == "TruthfulQA" else []
-    return [html.P(facts, id="eva-facts"), *truthful, _preview(items)]
+    windows = [_windows(state)] if items.kind == "perplexity" else []
+    return [html.P(facts, id="eva-facts"), *truthful, *windows, _preview(items)]
+
+
+def _windows(state: State) -> Any:
+    """How a long text is read: tokens at once, and how far apart the windows begin."""
+    window = state.text_window
+    usual = "half the window" if window is None else str(max(1, window // 2))
+    fields = (
+        ("text_window", "Window (tokens)", window, 2, "the model’s length", "Tokens read at once; 1,024 at most"),
+        ("stride", "Stride (tokens)", state.stride, 1, usual, "From one window’s start to the next; below the window"),
+    )
+    inputs = [
+        dmc.NumberInput(
+            id={"type": "pat-set", "name": name}, label=label, value="" if value is None else value, min=low,
+            allowDecimal=False, placeholder=words, description=about, debounce=400,
+            inputWrapperOrder=["label", "input", "description"],
+        )
+        for name, label, value, low, words, about in fields
+    ]  # fmt: skip
+    return html.Div(inputs, className="wb-field-pair")
 
 
 def _preview(items: ItemSet) -> Any:

@@ -43,10 +43,19 @@ def experiment_of(workspace: Workspace, state: State) -> Experiment:
             model=ModelRef.model_validate(state.model),
             inputs=inputs,
             analysis=ANALYSIS,
-            params={"kind": items.kind, "edits": [_renamed(edit, own) for edit in tray.edits]},
+            params={
+                "kind": items.kind,
+                "edits": [_renamed(edit, own) for edit in tray.edits],
+                **_windows(items, state),
+            },
             vectors={name: _of_page(made, own) for name, made in tray.vectors.items()},
         )
     )
+
+
+def _windows(items: ItemSet, state: State) -> dict[str, int | None]:
+    """How a text is read, which only its perplexity depends on."""
+    return {"window": state.text_window, "stride": state.stride} if items.kind == "perplexity" else {}
 
 
 def _renamed(edit: Intervention, own: Mapping[str, PromptSet]) -> Intervention:
