@@ -84,8 +84,20 @@ window.wbAblation = window.wbAblation || {};
       const count = spec.colKeys[row].length;
       for (let col = 0; col < spec.cols.length; col += 1) host.append(col < count ? makeCell(spec, row, col) : document.createElement("span"));
     });
-    const first = host.querySelector("button");
+    const kept = focused && focused.id === host.id ? focused : null;
+    const [row, col] = kept ? [kept.row, kept.col] : spec.chosen || [0, 0];
+    const first = at(host, row, col) || host.querySelector("button");
     if (first) first.tabIndex = 0;
+    // Cells that are drawn anew give the focus back, unless the reader has gone elsewhere in the meantime.
+    if (first && kept && document.activeElement === document.body) first.focus({ preventScroll: true });
+  }
+  let focused = null;
+  const at = (host, row, col) => host.querySelector(`.abl-cell[data-row="${row}"][data-col="${col}"]`);
+  for (const name of ["focusin", "pointerdown"]) {
+    document.addEventListener(name, function (event) {
+      const cell = event.target.closest && event.target.closest(".abl-cell");
+      focused = cell ? { id: cell.closest(".abl-cells").id, row: cell.dataset.row, col: cell.dataset.col } : null;
+    });
   }
   function label(text, name) {
     const box = document.createElement("span");
@@ -238,7 +250,7 @@ window.wbAblation = window.wbAblation || {};
     if (!step) return;
     event.preventDefault();
     const [row, col] = [Number(cell.dataset.row) + step[0], Number(cell.dataset.col) + step[1]];
-    const next = cell.closest(".abl-cells").querySelector(`.abl-cell[data-row="${row}"][data-col="${col}"]`);
+    const next = at(cell.closest(".abl-cells"), row, col);
     if (next) focusCell(next);
   }, true);
 

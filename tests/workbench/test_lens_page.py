@@ -18,7 +18,7 @@ from hooks.prompts import PromptSet
 from tests.workbench.components import all_of, text_of
 from workbench.figures import direct, lens
 from workbench.pages.lens import layout
-from workbench.parts import lens_layout
+from workbench.parts import lens_layout, lens_map
 from workbench.parts.kinds import Kind
 from workbench.parts.lens_request import part_at, refusal, streams_of
 from workbench.parts.lens_watch import Asked, clean, edited
@@ -102,7 +102,7 @@ def test_a_result_leads_back_to_the_page_that_asks_for_it(
 
 def test_each_cell_shows_the_token_that_comes_first_and_its_number(both: dict[str, Result]) -> None:
     result, shape = both["lens"], both["lens"].grid("rank").values.shape
-    faces, grid = lens.faces_of(result, 0), lens.quantity_of(result, "top", 0)
+    faces, grid = lens.faces_of(result.grids, 0), lens.quantity_of(result.grids, "top", 0)
     tokens = np.array(result.grid("top_prob").coords["token"]).reshape(result.grid("top_prob").values.shape)
     assert [list(row) for row in faces] == tokens[..., 0].tolist()
     picture = lens.lens_cells(grid, faces=faces, strings=(), reach=lens.reach_of(grid), window=range(1, 3))
@@ -130,9 +130,9 @@ def test_the_difference_is_edited_minus_clean_and_names_only_tokens_that_changed
 
 
 def test_compared_lenses_share_their_range(both: dict[str, Result]) -> None:
-    grids = [lens.quantity_of(both[name], "kl", 0) for name in ("lens", "lens-edited")]
+    grids = [lens.quantity_of(both[name].grids, "kl", 0) for name in ("lens", "lens-edited")]
     assert lens.reach_of(*grids) == pytest.approx(max(grid.values.max() for grid in grids))
-    assert lens.reach_of(lens.quantity_of(both["lens"], "prob", 0)) == 1.0
+    assert lens.reach_of(lens.quantity_of(both["lens"].grids, "prob", 0)) == 1.0
 
 
 def test_long_prompts_are_drawn_a_window_at_a_time() -> None:
@@ -156,7 +156,7 @@ def test_the_open_cell_lists_its_tokens_and_offers_its_edits(
     assert spec_of(content, "lens-map")["chosen"] == [1, 2]
     edits = [getattr(item, "data-abl-toggle") for item in all_of(content, lambda x: hasattr(x, "data-abl-toggle"))]
     assert edits == ["zero:L1.resid_pre[pos=2]", "patch:L1.resid_pre[pos=2]"]
-    first = lens.tops_of(both["lens"], 0)[1][2][0].token
+    first = lens.tops_of(both["lens"].grids, 0)[1][2][0].token
     assert first in text_of(content) and "Before layer 1" in text_of(content)
     change = spec_of(edited(Asked(opened, asked.state.model_copy(update={"lens_change": True}), "me", "lens"))[1],
                      "lens-edited-map")  # fmt: skip
@@ -167,8 +167,8 @@ def test_several_prompts_are_averaged_or_looked_at_one_by_one(opened: Workspace,
     rows = "\n".join(json.dumps({"prompt": text, "answer": "!", "foil": "?"}) for text in (PROMPT, "The cat sat"))
     many = state(data=opened.tables.put("two", "jsonl", rows))
     result = finished(opened, many, "lens")
-    assert "top" not in lens.quantities(result, None) and "top" in lens.quantities(result, 1)
-    one = lens.quantity_of(result, "prob", 1)
+    assert "top" not in lens_map.titles(result, None) and "top" in lens_map.titles(result, 1)
+    one = lens.quantity_of(result.grids, "prob", 1)
     alone = finished(opened, state(prompt="The cat sat"), "lens").grid("prob").values
     assert one.values[:, : alone.shape[1]] == pytest.approx(alone, rel=1e-4, abs=1e-4)
     assert one.valid is not None and not one.valid[:, alone.shape[1] :].any()
@@ -179,7 +179,7 @@ def test_several_prompts_are_averaged_or_looked_at_one_by_one(opened: Workspace,
 
 
 def test_the_strip_stacks_every_part_once_and_its_running_sum_ends_at_the_difference(both: dict[str, Result]) -> None:
-    parts = direct.parts_of(both["direct"])
+    parts = direct.parts_of(both["direct"].grids)
     total = float(both["direct"].grid("metric_clean").values)
     assert sum(part.value for part in parts) == pytest.approx(total, rel=1e-4, abs=1e-4)
     sums = direct.by_layer(parts, 2)
@@ -193,7 +193,11 @@ def test_the_strip_stacks_every_part_once_and_its_running_sum_ends_at_the_differ
 def test_a_zeroed_head_writes_nothing_in_the_edited_strip_and_both_share_their_axis(
     both: dict[str, Result], opened: Workspace, state: Callable[..., State]
 ) -> None:
-    assert direct.heads_of(both["direct-edited"]).values[0, 1] == 0 != direct.heads_of(both["direct"]).values[0, 1]
+    assert (
+        direct.heads_of(both["direct-edited"].grids).values[0, 1]
+        == 0
+        != direct.heads_of(both["direct"].grids).values[0, 1]
+    )
     asked = Asked(opened, state(edits=EDIT), "me", "direct")
     graphs = [all_of(content, lambda item: type(item).__name__ == "Graph")[0].figure
               for _, content in (clean(asked), edited(asked))]  # fmt: skip
@@ -221,7 +225,7 @@ def test_without_an_answer_the_lens_follows_the_model_and_direct_attribution_ask
 ) -> None:
     given = state(answer="", foil="")
     assert "Give an answer" in text_of(clean(Asked(opened, given, "me", "direct"))[1])
-    assert "own top token" in lens.quantities(finished(opened, given, "lens"), 0)["rank"]
+    assert "own top token" in lens_map.titles(finished(opened, given, "lens"), 0)["rank"]
     page = layout(opened, given)
     offered = lens_layout.offered_by(given, 1, answers=False, foils=False)
     assert "logit_diff" not in offered and "Layer by layer" in text_of(page)

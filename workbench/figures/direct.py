@@ -1,6 +1,6 @@
 """Direct logit attribution as pictures: what each layer writes towards the answer, and which parts write most.
 
-Pure: results in, frozen values and figures out.
+Pure: grids in, frozen values and figures out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analyses.grid import Grid
-from analyses.result import Result
 from workbench.figures import theme as themes
 from workbench.figures.numbers import number
 
@@ -37,22 +36,22 @@ class Written:
     part: str = ""
 
 
-def of_prompt(result: Result, name: str, prompt: int | None) -> Grid | None:
+def of_prompt(grids: Mapping[str, Grid], name: str, prompt: int | None) -> Grid | None:
     """A grid of the result, of one prompt where there are several; None where the result has none."""
-    if prompt is not None and f"{name}_by_prompt" in result.grids:
-        return result.grid(f"{name}_by_prompt").select(prompt=prompt)
-    return result.grids.get(name)
+    if prompt is not None and f"{name}_by_prompt" in grids:
+        return grids[f"{name}_by_prompt"].select(prompt=prompt)
+    return grids.get(name)
 
 
-def heads_of(result: Result, prompt: int | None = None) -> Grid | None:
+def heads_of(grids: Mapping[str, Grid], prompt: int | None = None) -> Grid | None:
     """The map of heads; None where what layers write is no sum of heads."""
-    grid = of_prompt(result, "effect", prompt)
+    grid = of_prompt(grids, "effect", prompt)
     return grid if grid is not None and grid.dims == ("layer", "head") else None
 
 
-def parts_of(result: Result, prompt: int | None = None) -> tuple[Written, ...]:
+def parts_of(grids: Mapping[str, Grid], prompt: int | None = None) -> tuple[Written, ...]:
     """Every addend once: each head, or attention whole where it is no sum of heads; MLPs, embeddings, biases."""
-    heads = heads_of(result, prompt)
+    heads = heads_of(grids, prompt)
     found: list[Written] = []
     if heads is not None:
         known = np.ones(heads.values.shape, dtype=bool) if heads.valid is None else heads.valid
@@ -60,7 +59,7 @@ def parts_of(result: Result, prompt: int | None = None) -> tuple[Written, ...]:
             layer = int(heads.coords["layer"][row])
             name, value = f"{layer}.{head}", float(heads.values[row, head])
             found.append(Written(f"head {name}", value, "attention", layer, f"L{layer}.z[head={head}]"))
-    whole = of_prompt(result, "effect" if heads is None else "others", prompt)
+    whole = of_prompt(grids, "effect" if heads is None else "others", prompt)
     for row in whole.records() if whole is not None else ():
         found.append(component(str(row["component"]), float(row["value"] or 0.0)))
     return tuple(found)
@@ -78,9 +77,9 @@ def component(name: str, value: float) -> Written:
     return Written(name, value, kind, layer, f"L{layer}.{site}" if site else "")
 
 
-def total_of(result: Result, prompt: int | None = None) -> float:
+def total_of(grids: Mapping[str, Grid], prompt: int | None = None) -> float:
     """What all addends sum to."""
-    grid = of_prompt(result, "total", prompt)
+    grid = of_prompt(grids, "total", prompt)
     return float(grid.values) if grid is not None else 0.0
 
 

@@ -1,17 +1,16 @@
 """The logit lens as cells: layers down, positions across, in each the token that comes first, coloured by a number.
 
-Pure: results in, frozen values out. What is compared shares one range, and every probability has the range 0 … 1.
+Pure: grids in, frozen values out. What is compared shares one range, and every probability has the range 0 … 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analyses.grid import Coord, Grid
-from analyses.result import Result
 from workbench.figures.ablation import UNMEASURED, CellMap
 from workbench.figures.numbers import UNIT_WORDS, number, whole
 from workbench.figures.table import is_signed
@@ -57,25 +56,28 @@ class TopToken:
     prob: float
 
 
-def quantities(result: Result, prompt: int | None) -> dict[str, str]:
-    """The quantities that a lens can be coloured by, with their titles. prompt: None for the mean over several."""
-    of = "the answer" if result.experiment.inputs["clean"].answers else "the model’s own top token"
-    names = [name for name in QUANTITIES if name in result.grids or (name == "top" and prompt is not None)]
+def quantities(grids: Mapping[str, Grid], prompt: int | None, *, answers: bool) -> dict[str, str]:
+    """The quantities that a lens can be coloured by, with their titles. prompt: None for the mean over several.
+
+    answers: whether its prompts have an answer.
+    """
+    of = "the answer" if answers else "the model’s own top token"
+    names = [name for name in QUANTITIES if name in grids or (name == "top" and prompt is not None)]
     return {name: QUANTITIES[name].replace("the answer", of) for name in names}
 
 
-def quantity_of(result: Result, name: str, prompt: int | None) -> Grid:
+def quantity_of(grids: Mapping[str, Grid], name: str, prompt: int | None) -> Grid:
     """One quantity over (layer, pos): of one prompt, or the mean over prompts with `prompt` None."""
     if name == "top":
-        return _at(result.grid("top_prob"), prompt or 0).select(rank=0)
-    if prompt is None or f"{name}_by_prompt" not in result.grids:
-        return result.grid(name)
-    return result.grid(f"{name}_by_prompt").select(prompt=prompt)
+        return _at(grids["top_prob"], prompt or 0).select(rank=0)
+    if prompt is None or f"{name}_by_prompt" not in grids:
+        return grids[name]
+    return grids[f"{name}_by_prompt"].select(prompt=prompt)
 
 
-def tops_of(result: Result, prompt: int) -> tuple[tuple[tuple[TopToken, ...], ...], ...]:
+def tops_of(grids: Mapping[str, Grid], prompt: int) -> tuple[tuple[tuple[TopToken, ...], ...], ...]:
     """The most probable tokens of every cell of one prompt, [layer][pos], likeliest first; none where padding is."""
-    grid = result.grid("top_prob")
+    grid = grids["top_prob"]
     words = np.array(grid.coords["token"], dtype=object).reshape(grid.values.shape)
     probs, known = grid.values, np.ones(grid.values.shape, bool) if grid.valid is None else grid.valid
     if grid.dims[0] == "prompt":
@@ -90,12 +92,12 @@ def tops_of(result: Result, prompt: int) -> tuple[tuple[tuple[TopToken, ...], ..
     )  # fmt: skip
 
 
-def faces_of(result: Result, prompt: int | None) -> tuple[tuple[str, ...], ...]:
+def faces_of(grids: Mapping[str, Grid], prompt: int | None) -> tuple[tuple[str, ...], ...]:
     """The token that comes first in each cell; none for a mean over several prompts."""
-    shape = result.grid("rank").values.shape
+    shape = grids["rank"].values.shape
     if prompt is None:
         return tuple(("",) * shape[1] for _ in range(shape[0]))
-    return tuple(tuple(cell[0].token if cell else "" for cell in row) for row in tops_of(result, prompt))
+    return tuple(tuple(cell[0].token if cell else "" for cell in row) for row in tops_of(grids, prompt))
 
 
 def reach_of(*grids: Grid) -> float:

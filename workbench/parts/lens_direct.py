@@ -24,9 +24,9 @@ def drawn(
     id: str, result: Result, prompt: int | None, n_layers: int, theme: ThemeName, *, beside: Sequence[Result] = ()
 ) -> list[Any]:
     """The pictures of one run. prompt: None for the mean over several. beside: runs that share the ranges."""
-    parts = direct.parts_of(result, prompt)
+    parts = direct.parts_of(result.grids, prompt)
     sums = direct.by_layer(parts, n_layers)
-    others = [direct.by_layer(direct.parts_of(other, prompt), n_layers) for other in beside]
+    others = [direct.by_layer(direct.parts_of(other.grids, prompt), n_layers) for other in beside]
     figure = direct.strip(sums, of=measure(result), limits=direct.limits_of(sums, *others), theme=theme)
     return [
         total(id, result, prompt),
@@ -43,7 +43,7 @@ def measure(result: Result) -> str:
 
 def total(id: str, result: Result, prompt: int | None) -> Any:
     """The sum of all addends, as a number."""
-    value = html.Span(number(direct.total_of(result, prompt), signed=True), id=f"{id}-total", className="wb-mono")
+    value = html.Span(number(direct.total_of(result.grids, prompt), signed=True), id=f"{id}-total", className="wb-mono")
     return html.P(["All parts sum to ", value, f" logits: the {measure(result)}."], className="direct-total")
 
 
@@ -59,10 +59,10 @@ def caveats(result: Result) -> list[str]:
 
 
 def _heads(id: str, result: Result, prompt: int | None, beside: Sequence[Result]) -> Any:
-    grid = direct.heads_of(result, prompt)
+    grid = direct.heads_of(result.grids, prompt)
     if grid is None:
         return html.Div(html.P("There is no map of heads: attention is listed whole.", className="wb-muted"))
-    maps = [other for one in beside if (other := direct.heads_of(one, prompt)) is not None]
+    maps = [other for one in beside if (other := direct.heads_of(one.grids, prompt)) is not None]
     bounds = bounds_of(grid, result.grids) if prompt is None else None
     picture = cell_map(grid, reach=reach_of(grid, *maps), bounds=bounds)
     shown = cells(f"{id}-heads", picture, label="Direct effect of each head", name="head {layer}.{head}",

@@ -54,6 +54,11 @@ class View:
         return place_of(self.state, self.batch, self.at, layers, grid.values.shape[1], self.n_layers)
 
 
+def titles(result: Result, prompt: int | None) -> dict[str, str]:
+    """What the cells of a lens can be coloured by."""
+    return lens.quantities(result.grids, prompt, answers=bool(result.experiment.inputs["clean"].answers))
+
+
 def drawn(
     id: str, view: View, result: Result, *, beside: Sequence[Result] = (), change_from: Result | None = None
 ) -> Any:
@@ -61,11 +66,11 @@ def drawn(
 
     change_from: the clean lens, whose numbers are subtracted.
     """
-    grid, place = lens.quantity_of(result, view.by, view.prompt), view.place(result)
-    faces, reach = lens.faces_of(result, view.prompt), lens.reach_of(grid, *_grids(beside, view))
+    grid, place = lens.quantity_of(result.grids, view.by, view.prompt), view.place(result)
+    faces, reach = lens.faces_of(result.grids, view.prompt), lens.reach_of(grid, *_grids(beside, view))
     if change_from is not None:
-        grid = lens.difference(lens.quantity_of(change_from, view.by, view.prompt), grid)
-        faces, reach = lens.changed_faces(lens.faces_of(change_from, view.prompt), faces), lens.reach_of(grid)
+        grid = lens.difference(lens.quantity_of(change_from.grids, view.by, view.prompt), grid)
+        faces, reach = lens.changed_faces(lens.faces_of(change_from.grids, view.prompt), faces), lens.reach_of(grid)
     width = grid.values.shape[1]
     window = lens.window_at(place.position, width)
     picture = lens.lens_cells(grid, faces=faces, strings=view.strings(width), reach=reach, window=window)
@@ -86,7 +91,7 @@ def drawn(
 
 
 def _grids(results: Sequence[Result], view: View) -> list[Any]:
-    return [lens.quantity_of(result, view.by, view.prompt) for result in results]
+    return [lens.quantity_of(result.grids, view.by, view.prompt) for result in results]
 
 
 def _spec(view: View, picture: lens.LensCells, title: str, place: Place, width: int) -> dict[str, Any]:
@@ -114,6 +119,8 @@ def _spec(view: View, picture: lens.LensCells, title: str, place: Place, width: 
         "name": names,
         "kind": "",
         "label": title,
+        "inside": None,
+        "grey": False,
         "chosen": [layers.index(place.layer), positions.index(place.position)],
     }
 
@@ -154,8 +161,8 @@ def cell(view: View, result: Result, place: Place) -> Any:
 def _numbers(view: View, result: Result, place: Place) -> Any:
     """Every quantity of the cell."""
     rows = []
-    for name, title in lens.quantities(result, view.prompt).items():
-        grid = lens.quantity_of(result, name, view.prompt).select(layer=place.layer, pos=place.position)
+    for name, title in titles(result, view.prompt).items():
+        grid = lens.quantity_of(result.grids, name, view.prompt).select(layer=place.layer, pos=place.position)
         known = grid.valid is None or bool(grid.valid)
         text = number(float(grid.values), signed=is_signed(grid)) if known else "–"
         unit = "" if grid.unit in ("rank", "prob") else UNIT_WORDS[grid.unit]
@@ -168,7 +175,7 @@ def _tokens(view: View, result: Result, place: Place) -> Any:
     if view.prompt is None:
         return html.P("Choose one prompt above to see the tokens of a cell.", className="wb-muted")
     layers = list(result.grid("rank").coords["layer"])
-    tops = lens.tops_of(result, view.prompt)[layers.index(place.layer)][place.position]
+    tops = lens.tops_of(result.grids, view.prompt)[layers.index(place.layer)][place.position]
     head = html.Tr([html.Th("Token", scope="col"), html.Th("Probability", scope="col", colSpan=2)])
     rows = [
         html.Tr(

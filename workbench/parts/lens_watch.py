@@ -13,7 +13,6 @@ from analyses.experiment import Experiment
 from analyses.result import Result
 from hooks.errors import WorkbenchError
 from hooks.tokens import TokenBatch
-from workbench.figures import lens
 from workbench.figures.theme import ThemeName
 from workbench.parts import lens_direct, lens_map
 from workbench.parts.ablation_saving import save_row
@@ -133,7 +132,7 @@ def _drawn(asked: Asked, result: Result, name: str, beside: list[Result], before
     layers, prompt = int(summary["info"]["n_layers"]), prompt_of(asked.state, batch)
     if asked.of == "direct":
         return lens_direct.drawn(name, result, prompt, layers, asked.theme, beside=beside)
-    offered = lens.quantities(result, prompt)
+    offered = lens_map.titles(result, prompt)
     by, at = quantity_in(asked.state, offered), stream_of(asked.state, summary)
     editable = at in Scope.of(summary, "").there
     view = lens_map.View(
@@ -161,7 +160,7 @@ def _grid(asked: Asked, result: Result) -> str:
     """Which grid an exported figure shows."""
     if asked.of == "direct":
         return "effect"
-    by = quantity_in(asked.state, lens.quantities(result, prompt_of(asked.state, asked.batch)))
+    by = quantity_in(asked.state, lens_map.titles(result, prompt_of(asked.state, asked.batch)))
     return "top_prob" if by == "top" else by
 
 
