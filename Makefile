@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 # Idle threads sleep instead of spinning: tests share two cores with a browser and a worker process.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install run test checks browser model ioi clean help
+.PHONY: install run test checks browser model ioi circuit clean help
 
 help:
 	@head -1 Makefile | cut -c3-
@@ -50,6 +50,10 @@ model: $(VENV)/.installed-test
 # docs/ioi-smollm2.md and its figures, from the experiment files in docs/ioi/.
 ioi: model
 	$(BIN)/python docs/ioi/report.py
+
+# docs/circuit-smollm2.html, from the search and the evaluation in docs/ioi/.
+circuit: model
+	$(BIN)/python docs/ioi/circuit.py
 
 browser:
 	@sh tests/browser/ensure-chromium.sh

@@ -88,9 +88,9 @@ def _head(params: Params, bench: Bench) -> tuple[int, int]:
 
 
 def _places(params: Params, bench: Bench, axis: Literal["q_pos", "k_pos"]) -> Tensor:
-    batch, layer = bench.batch("clean"), params.head.site.layer
-    at = q_at = params.q_pos if axis == "q_pos" else params.k_pos
-    part = Part(Site("pattern", layer), **{axis: q_at})
+    batch, site = bench.batch("clean"), Site("pattern", params.head.site.layer)
+    at = params.q_pos if axis == "q_pos" else params.k_pos
+    part = Part(site, q_pos=at) if axis == "q_pos" else Part(site, k_pos=at)
     return torch.tensor([places(at, batch, prompt, part).start for prompt in range(len(batch))])
 
 

@@ -72,14 +72,16 @@ class _Draw:
     empty: np.ndarray
     found: Mask | None
 
+    @property
+    def measured(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.circuit, self.full, self.empty
+
 
 def compute(params: Params, bench: Bench) -> Findings:
     draws = [_drawn(params, bench, number) for number in range(len(params.seeds))]
-    pooled = _Draw(
-        tuple(name for draw in draws for name in draw.templates),
-        *(np.concatenate([getattr(draw, name) for draw in draws]) for name in ("circuit", "full", "empty")),
-        None,
-    )
+    templates = tuple(name for draw in draws for name in draw.templates)
+    circuit, full, empty = (np.concatenate(parts) for parts in zip(*(draw.measured for draw in draws), strict=True))
+    pooled = _Draw(templates, circuit, full, empty, None)
     by_draw = {str(seed): draw for seed, draw in zip(params.seeds, draws, strict=True)}
     by_template = {name: _of(pooled, name) for name in dict.fromkeys(pooled.templates)}
     what = f"faithfulness of the circuit, {params.ablation} ablation"

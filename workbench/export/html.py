@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any, Literal
 
 import plotly.graph_objects as go
@@ -14,15 +13,14 @@ from plotly.offline import get_plotlyjs
 from analyses.analysis import analysis_named, sentence
 from analyses.grid import Grid
 from analyses.result import Result
-from workbench.export.circuit import circuit_of, has_circuit
-from workbench.export.figure import circuit_picture, picture
+from workbench.export import circuit_report
+from workbench.export.circuit import has_circuit
+from workbench.export.figure import picture
 from workbench.export.names import safe
 from workbench.figures import theme as themes
 from workbench.figures.intervals import separate
 
 TOP = 20
-MOST_EDGES = 500
-"""How many edges the table of a circuit lists, the strongest first; a bundle holds all of them."""
 # Pixels: a row of a map is at least as high as its label.
 ROW_HEIGHT, MARGINS, LEAST_HEIGHT = 18, 180, 450
 CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
@@ -35,19 +33,21 @@ def page(result: Result, theme: Literal["light", "dark"] = "light") -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("result.html").render(
-        result=result,
-        analysis=analysis,
-        sentence=sentence(result.experiment),
-        grids=[_section(result, grid, theme) for grid in separate(result.grids)],
-        circuit=_circuit(result, theme) if has_circuit(result) else None,
-        tokens=_tokens(result),
-        provenance=_provenance(result),
-        experiment=json.dumps(result.experiment.to_json(), indent=1, ensure_ascii=False),
-        plotly=get_plotlyjs(),
-        css=themes.css(),
-        theme=theme,
-    )
+    shared = {
+        "result": result,
+        "analysis": analysis,
+        "sentence": sentence(result.experiment),
+        "tokens": _tokens(result),
+        "provenance": _provenance(result),
+        "experiment": json.dumps(result.experiment.to_json(), indent=1, ensure_ascii=False),
+        "css": themes.css(),
+        "theme": theme,
+    }
+    if has_circuit(result):
+        # Drawn without plotly, which would be most of the page.
+        return environment.get_template("circuit.html").render(**shared, **circuit_report.parts(result, theme))
+    grids = [_section(result, grid, theme) for grid in separate(result.grids)]
+    return environment.get_template("result.html").render(**shared, grids=grids, plotly=get_plotlyjs())
 
 
 def figure_page(figure: go.Figure) -> str:
@@ -67,19 +67,6 @@ def _section(result: Result, grid: Grid, theme: Literal["light", "dark"]) -> dic
         drawn, full_html=False, include_plotlyjs=False, config=CONFIG, div_id=f"figure-{safe(grid.name)}"
     )
     return {**section, "figure": figure}
-
-
-def _circuit(result: Result, theme: Literal["light", "dark"]) -> dict[str, Any]:
-    """What the page shows of the circuit: the graph, its nodes with their edges counted, its strongest edges."""
-    circuit = circuit_of(result)
-    figure = plotly.io.to_html(
-        circuit_picture(result, theme), full_html=False, include_plotlyjs=False, div_id="figure-of-the-circuit",
-        config={**CONFIG, "scrollZoom": True},
-    )  # fmt: skip
-    ends = {end: Counter(getattr(edge, end) for edge in circuit.edges) for end in ("source", "target")}
-    nodes = [(node, ends["target"][node], ends["source"][node]) for node in circuit.nodes]
-    edges = sorted(circuit.edges, key=lambda edge: -abs(edge.score or 0.0))
-    return {"made": circuit, "figure": figure, "nodes": nodes, "edges": edges[:MOST_EDGES], "left": edges[MOST_EDGES:]}
 
 
 def _tokens(result: Result) -> list[dict[str, Any]]:
