@@ -201,7 +201,7 @@ def test_the_tray_folds_away_and_run_goes_to_the_ablation(page: Page, app_url: s
     expect(page).to_have_url(re.compile("/ablation"))
 
 
-def test_at_phone_width_the_tray_comes_up_when_asked_for(page: Page, app_url: str) -> None:
+def test_at_phone_width_the_tray_and_the_other_pages_come_up_when_asked_for(page: Page, app_url: str) -> None:
     page.set_viewport_size({"width": 420, "height": 860})
     ready(page, app_url, search="?model=toy&edits=zero:L0.z[head=1]")
     expect(page.locator("#tray")).to_be_hidden()
@@ -209,6 +209,20 @@ def test_at_phone_width_the_tray_comes_up_when_asked_for(page: Page, app_url: st
     expect(page.locator("#tray .wb-edit-words")).to_have_text(["L0 h1"])
     page.locator("#tray-tray").click()
     expect(page.locator("#tray")).to_be_hidden()
+
+    more, results = page.get_by_role("button", name="More", exact=True), page.locator("#nav-results")
+    expect(results).to_be_hidden()
+    assert page.evaluate("(nav => nav.scrollWidth <= nav.clientWidth)(document.querySelector('.wb-nav'))")
+    more.press("Enter")
+    expect(more).to_have_attribute("aria-expanded", "true")
+    expect(page.locator("#nav-rest a").first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(results).to_be_hidden()
+    expect(more).to_be_focused()
+    more.click()
+    results.click()
+    page.wait_for_url(lambda url: urlsplit(url).path == "/results")
+    expect(results).to_be_hidden()
 
 
 def test_a_theme_is_chosen_once_and_kept(page: Page, app_url: str) -> None:
