@@ -38,13 +38,14 @@ def strips(grid: Grid) -> tuple[CellMap, list[list[str]]]:
         [f"{name}, {text}" for name, text in zip(*row, strict=True)] for row in zip(said, picture.texts, strict=True)
     ]
     if len(values) > 1 or values.shape[1] <= ROW:
-        return replace(picture, texts=tuple(map(tuple, texts)), col_name="strongest first"), names.tolist()
+        labels = _sparse(values.shape[1])
+        return replace(picture, texts=tuple(map(tuple, texts)), cols=labels, col_name="strongest first"), names.tolist()
     starts = range(0, values.shape[1], ROW)
     cut = [slice(start, start + ROW) for start in starts]
     rows = replace(
         picture,
         rows=tuple(str(start + 1) for start in starts),
-        cols=tuple(str(place) for place in range(ROW)),
+        cols=_sparse(ROW),
         row_name="rank",
         col_name="strongest first",
         row_keys=tuple(picture.row_keys[0] for _ in starts),
@@ -53,6 +54,11 @@ def strips(grid: Grid) -> tuple[CellMap, list[list[str]]]:
         texts=tuple(tuple(texts[0][part]) for part in cut),
     )
     return rows, [names[0, part].tolist() for part in cut]
+
+
+def _sparse(count: int) -> tuple[str, ...]:
+    """Every fourth rank, so that the labels fit a narrow screen."""
+    return tuple("" if rank % 4 else str(rank) for rank in range(count))
 
 
 def name_of(address: str) -> str:
