@@ -118,16 +118,6 @@ window.wb = window.wb || {};
   /* What belongs to one model and not to the next. */
   wb.fresh = { layer: null, head: null, token: null, position: null, where: null, stack: "", image: "", target: "" };
   wb.theme = () => wb.themeName();
-  let lastInput = 0;
-  for (const name of ["pointerdown", "keydown"]) {
-    window.addEventListener(name, () => { lastInput = Date.now(); }, { capture: true, passive: true });
-  }
-  /* Ask often while something runs or somebody acts, seldom otherwise. */
-  wb.pace = function (events) {
-    const running = Object.values(events || {}).some((job) => job[0] === "running" || job[0] === "queued");
-    if (document.hidden) return 4000;
-    return running || Date.now() - lastInput < 8000 ? 400 : 1500;
-  };
   let fields = null;
   /* The prompt box follows the address, but only where the address changed: half-typed text stays. */
   wb.promptFields = function () {

@@ -179,6 +179,16 @@ def test_jobs_of_others_cannot_be_cancelled_from_here(workspace: Workspace, tiny
     assert "Cancel" not in theirs and "another window" in theirs
 
 
+def test_a_window_that_knows_how_the_jobs_stand_is_told_nothing(workspace: Workspace, tiny_folder: Path) -> None:
+    client = create_app(workspace).server.test_client()
+    before = client.get("/wb/jobs").get_json()
+    assert client.get("/wb/jobs", query_string={"known": before["pulse"]}).status_code == 204
+    workspace.wait(workspace.submit(OpenRequest(model=str(tiny_folder)), session="mine").id)  # type: ignore[arg-type]
+    after = client.get("/wb/jobs", query_string={"known": before["pulse"]}).get_json()
+    assert after["pulse"] != before["pulse"]
+    assert not after["active"]
+
+
 def test_a_failed_job_stays_until_it_is_dismissed(workspace: Workspace, tmp_path: Path) -> None:
     job = workspace.submit(OpenRequest(model=str(tmp_path)), session="mine")  # type: ignore[arg-type]
     failed = workspace.wait(job.id)

@@ -24,8 +24,9 @@ from workbench.requests import OpenRequest
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
-TICK = 400
-STORES = ("session", "theme", "job-events", "route", "model-state", "edits", "cancelled", "retry", "adapted")
+STORES = ("session", "theme", "tick", "job-events", "route", "model-state", "edits", "cancelled", "retry", "adapted")
+
+SILENT = "The workbench does not answer. Is it still running? This page goes on by itself when it is."
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,6 @@ def layout(pages: Sequence[Page]) -> Any:
             dcc.Location(id="url", refresh="callback-nav"),
             *(dcc.Store(id=name) for name in STORES),
             dcc.Store(id="dismissed", storage_type="session"),
-            dcc.Interval(id="tick", interval=TICK),
             html.A("Skip to the page", href="#page", className="wb-skip"),
             html.Div(frame, className="wb-frame"),
             html.Div(className="wb-scrim", **{"data-wb-action": "close"}),
@@ -66,6 +66,7 @@ def _main() -> Any:
     return html.Main(
         [
             html.Div(id="notice", **{"aria-live": "assertive"}),
+            html.P(SILENT, id="wb-silent", className="wb-silent", role="alert", hidden=True),
             html.Div(id="opening"),
             html.Div(id="page", className="wb-page", tabIndex=-1),
         ],
@@ -227,8 +228,5 @@ def _clientside(app: Dash) -> None:
     )
     app.clientside_callback("function() { return window.wb.theme(); }", Output("theme", "data"), Input("mantine", "id"))
     app.clientside_callback(
-        "function(ticks, events) { return window.wb.pace(events); }",
-        Output("tick", "interval"),
-        Input("tick", "n_intervals"),
-        State("job-events", "data"),
+        "function(session) { return window.wb.watchJobs(session); }", Output("tick", "data"), Input("session", "data")
     )

@@ -9,15 +9,18 @@ from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 from dash.exceptions import PreventUpdate
 
 from workbench.figures.numbers import seconds
+from workbench.parts import job_pulse
 from workbench.parts.empty import sentence, waiting
 from workbench.parts.icons import icon
+from workbench.parts.job_pulse import REMEMBERED, latest
 
 if TYPE_CHECKING:
     from workbench.jobs import Job
     from workbench.workspace import Workspace
 
-REMEMBERED = 40
 ACTIVE = ("queued", "running")
+TOLD_ELSEWHERE = ("forecast", "circuit")
+"""Kinds of jobs whose progress and failures stand where they were asked for."""
 
 
 def job_bar() -> Any:
@@ -35,8 +38,7 @@ def rows(jobs: list[Job], session: str, dismissed: list[str], elsewhere: str = "
 
     elsewhere: the job whose failure stands in the page itself.
     """
-    # Forecasts are told where they are asked for.
-    told = [job for job in jobs if job.kind != "forecast"]
+    told = [job for job in jobs if job.kind not in TOLD_ELSEWHERE]
     shown = [job for job in told if job.state in ACTIVE or (job.state == "failed" and session in job.sessions)]
     busy = any(job.state == "running" for job in jobs)
     hidden = {*dismissed, *(_key(job) for job in shown if job.state == "failed" and job.id == elsewhere)}
@@ -105,8 +107,9 @@ def _key(job: Job) -> str:
 
 
 def register(app: Dash, workspace: Workspace) -> None:
-    """Poll the jobs; cancel and dismiss."""
-    _poll(app, workspace)
+    """Follow the jobs; cancel and dismiss."""
+    job_pulse.register(app, workspace)
+    _follow(app, workspace)
 
     @app.callback(
         Output("dismissed", "data"),
@@ -136,24 +139,22 @@ def _clicked(clicks: list[int | None]) -> str:
     return str(ctx.triggered_id["id"])
 
 
-def _poll(app: Dash, workspace: Workspace) -> None:
+def _follow(app: Dash, workspace: Workspace) -> None:
     @app.callback(
         Output("job-events", "data"),
         Output("job-bar", "children"),
         Output("opening", "children"),
-        Input("tick", "n_intervals"),
+        Input("tick", "data"),
         State("job-events", "data"),
         State("dismissed", "data"),
         State("model-state", "data"),
         State("session", "data"),
     )
-    def poll(ticks: int, before: Any, dismissed: Any, model: Any, session: str | None) -> Any:
+    def told(pulse: str | None, before: Any, dismissed: Any, model: Any, session: str | None) -> Any:
         if not session:
             raise PreventUpdate
-        jobs = _latest(workspace)
+        jobs = latest(workspace)
         now = events(jobs)
-        if now == before and not any(job.state in ACTIVE for job in jobs):
-            raise PreventUpdate
         return now if now != before else no_update, *_shown(jobs, session, dismissed, model)
 
     # Not an output of events: they decide what the page shows, which decides the model's state.
@@ -166,7 +167,7 @@ def _poll(app: Dash, workspace: Workspace) -> None:
         prevent_initial_call=True,
     )
     def redraw(dismissed: Any, model: Any, session: str | None) -> Any:
-        return _shown(_latest(workspace), session or "", dismissed, model)
+        return _shown(latest(workspace), session or "", dismissed, model)
 
 
 def _shown(jobs: list[Job], session: str, dismissed: list[str] | None, model: dict[str, Any] | None) -> tuple[Any, Any]:
@@ -182,10 +183,3 @@ def opening(jobs: list[Job], model: dict[str, Any]) -> Any:
     queued = _queued(any(other.state == "running" for other in jobs))
     message = job.message or (queued if job.state == "queued" else "loading the weights and proving every site")
     return waiting(f"Opening {model['model']}", message, job.done, job.total, job.seconds_left)
-
-
-def _latest(workspace: Workspace) -> list[Job]:
-    """The active jobs and the newest others, each once."""
-    newest = workspace.jobs(limit=REMEMBERED)
-    seen = {job.id for job in newest}
-    return [*(job for job in workspace.jobs(active=True) if job.id not in seen), *newest]
