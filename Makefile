@@ -4,7 +4,8 @@ MODEL ?= smollm2-135m
 PORT ?= 8050
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+# Modules are compiled when they are first imported, which most never are: half the time of an installation.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt
 
 # Idle threads sleep instead of spinning: tests share two cores with a browser and a worker process.
 export OMP_WAIT_POLICY ?= PASSIVE
