@@ -12,12 +12,9 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
-from hooks import attention, experts
 from hooks.activations import Activations
-from hooks.describe import describe, sized, summary_of
+from hooks.describe import summary_of
 from hooks.edge_runs import EdgeRuns
-from hooks.errors import SiteMissing
-from hooks.feed import Feed
 from hooks.gradients import Gradients, Objective, gates, gradients, probes
 from hooks.held_norms import HeldNorms
 from hooks.inputs import encode_inputs
@@ -25,17 +22,17 @@ from hooks.interventions import Intervention
 from hooks.jacobian import jacobian
 from hooks.kv_cache import check_causal, end_tokens, fresh_cache, takes_cache
 from hooks.loading import Loaded, from_memory, load
+from hooks.opening import understand
+from hooks.permits import Permits
 from hooks.plan import CapturePlan
-from hooks.precision import half_precision_warning
 from hooks.prompts import PromptSet
-from hooks.proof import Proof, prove
+from hooks.proof import Proof
 from hooks.reads import Reads
-from hooks.run import Run, forward, observe
+from hooks.run import Run, forward
 from hooks.schedule import Schedule, Window, World, in_window, on_prompts
-from hooks.sites import SITES, Site
+from hooks.sites import Site
 from hooks.tokens import TokenBatch
 from hooks.weights import Weights
-from hooks.wiring import wire
 from hooks.worlds import Worlds
 
 
@@ -44,42 +41,31 @@ class Instrumented:
 
     def __init__(self, loaded: Loaded) -> None:
         """Wire and prove a loaded model. Raises ModelError for a model that cannot be understood."""
-        attention.register()
-        experts.register()
         self.name, self.source = loaded.name, loaded.source
         self.hash, self.tokenizer_hash = loaded.hash, loaded.tokenizer_hash
         self.tokenizer, self.processor, self._model = loaded.tokenizer, loaded.processor, loaded.model
-        self._lock = threading.Lock()
         self.device, self.dtype = loaded.model.device, loaded.model.dtype
-        self._feed = Feed.of(loaded.model)
-        batch = self._feed.probe(loaded.model, loaded.tokenizer)
-        seen = observe(loaded.model, self._feed, batch, device=self.device)
-        self._notes = (*loaded.warnings, *half_precision_warning(loaded, self._feed, batch))
-        self._wiring = wire(loaded.model, self._feed, seen, len(batch))
-        self._probe = sized(batch, self._wiring, seen)
-        self.info = describe(loaded, self._wiring, self._probe, seen)
-        self.proof: Proof = prove(loaded.model, self._wiring, self.info, self._probe, seen, self.device)
+        self._lock = threading.Lock()
+        found = understand(loaded)
+        self._wiring, self._probe, self.info = found.wiring, found.probe, found.info
+        self.proof: Proof = found.proof
+        self._permits = Permits(self.name, self.info, self.proof, found.notes, lambda: self.reads)
         self.weights = Weights(loaded.model, self._wiring)
 
-    @cached_property
+    @property
     def sites(self) -> frozenset[Site]:
         """The sites that were proved readable."""
-        return self.proof.sites(self.info)
+        return self._permits.sites
 
-    @cached_property
+    @property
     def writable(self) -> frozenset[Site]:
         """The sites that were proved writable; none where parity fails."""
-        return self.proof.sites(self.info, writable=True) if self.proof.exact else frozenset()
+        return self._permits.writable
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of this model's numbers should know."""
-        if self.proof.exact:
-            return self._notes
-        return (
-            *self._notes,
-            f"parity fails: logits differ from the unhooked model by {self.proof.parity:.2g}; edits are refused",
-        )
+        return self._permits.warnings
 
     def tokens(self, inputs: PromptSet) -> TokenBatch:
         """The prompts as this model gets them. Raises InputError."""
@@ -106,17 +92,9 @@ class Instrumented:
         schedule = on_prompts(batch, edits) if window is None else self._step(edits, window, batch.ids.shape[1])
         with self._lock:
             return forward(
-                self._model,
-                self._wiring,
-                batch,
-                reads=reads,
-                schedule=schedule,
-                sources=sources,
-                logits_at=logits_at,
-                window=window,
-                rereads=self.reads,
-                device=self.device,
-            )
+                self._model, self._wiring, batch, reads=reads, schedule=schedule, sources=sources, logits_at=logits_at,
+                window=window, rereads=self.reads, device=self.device,
+            )  # fmt: skip
 
     def _step(self, edits: Sequence[Intervention], window: Window, stop: int) -> Schedule:
         """The edits of one step of a continuation; a step from position 0 holds every position of every site."""
@@ -144,9 +122,7 @@ class Instrumented:
             run = self._worlds.run(
                 batch, worlds, reads=reads, sources=sources, logits_at=logits_at, start=start, past=past
             )
-        shape = (1 + len(worlds), len(batch))
-        captured = {site: value.unflatten(0, shape) for site, value in run.activations.items()}
-        return Run(run.logits.unflatten(0, shape), Activations(captured, batch), run.attention)
+        return run.by_world()
 
     @cached_property
     def tails(self) -> bool:
@@ -244,32 +220,11 @@ class Instrumented:
 
     def readable(self, plan: CapturePlan) -> frozenset[Site]:
         """The plan's sites. Raises SiteMissing, with the proof's reason, for one that was not proved."""
-        for site in (wanted := plan.resolve(self.info).sites) - self.sites:
-            raise SiteMissing(
-                f"{site} cannot be read in {self.name}: {self.proof.row(site.name, site.stack).reason}.",
-                f"Readable: {', '.join(sorted(self.proof.names(), key=lambda name: SITES[name].order))}.",
-            )
-        return wanted
+        return self._permits.readable(plan)
 
     def require_writable(self, edits: Sequence[Intervention]) -> None:
         """Raises SiteMissing for an edit at a part that does not exist or was not proved writable."""
-        for edit in edits:
-            self.info.check_part(edit.at)
-            if edit.present:
-                self._require_edge(edit)
-            row = self.proof.row(edit.at.site.name, edit.at.site.stack)
-            if edit.at.site not in self.writable:
-                reason = row.reason or self.warnings[-1]
-                raise SiteMissing(
-                    f"{edit.at.site} cannot be edited in {self.name}: {reason}.", "`workbench check` shows why."
-                )
-
-    def _require_edge(self, edit: Intervention) -> None:
-        """Raises SiteMissing for a reader that no other stream gives, and for a writer that adds nothing to it."""
-        self.reads.reader(edit.at.site)
-        for site in edit.present:
-            self.readable(CapturePlan(sites=frozenset({site})))
-            self.reads.check_writer(site)
+        self._permits.require_writable(edits)
 
     def summary(self) -> dict[str, Any]:
         """Sizes, proof and provenance as plain JSON values: what the model page and `workbench check` show."""

@@ -44,6 +44,12 @@ class Run:
     def __getitem__(self, site: Site | str) -> Tensor:
         return self.activations[site]
 
+    def by_world(self) -> Run:
+        """The same with the rows apart: axes [1 + worlds, prompts, …]."""
+        batch = self.activations.batch
+        captured = {site: value.unflatten(0, (-1, len(batch))) for site, value in self.activations.items()}
+        return Run(self.logits.unflatten(0, (-1, len(batch))), Activations(captured, batch), self.attention)
+
 
 def forward(
     model: PreTrainedModel,
