@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 
 import pytest
@@ -157,6 +158,19 @@ def test_parallel_blocks_and_blocks_whose_heads_are_normed_together_have_other_e
 def test_what_is_no_circuit_of_this_model_is_refused_with_the_entry(value, words):
     with pytest.raises(SpecError, match=words):
         read(value)
+
+
+def test_c45_a_pickled_circuit_is_refused_and_never_run(tmp_path):
+    marker = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    for protocol in (0, 4):
+        with pytest.raises(SpecError):
+            read(pickle.dumps(Trap(), protocol))
+    assert not marker.exists()
 
 
 def test_a_file_too_large_is_refused_before_it_is_parsed():

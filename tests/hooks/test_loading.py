@@ -55,6 +55,20 @@ def test_c45_pickled_weights_are_refused_without_being_read(tmp_path):
     assert not marker.exists()
 
 
+def test_c45_a_model_that_brings_its_own_code_is_refused_and_the_code_never_runs(tmp_path):
+    marker = tmp_path / "ran"
+    tiny().save_pretrained(tmp_path)
+    (tmp_path / "own.py").write_text(f"open({str(marker)!r}, 'w')\nclass Config: ...\nclass Model: ...\n")
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model", "AutoTokenizer": ["own.Model", None]}
+    config |= {"model_type": "own", "architectures": ["Model"], "auto_map": own}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": own}))
+    with pytest.raises(ModelError):
+        load(tmp_path, device="cpu")
+    assert not marker.exists()
+
+
 def test_damaged_weights_are_named(tmp_path):
     tiny().save_pretrained(tmp_path)
     (weights,) = tmp_path.glob("*.safetensors")
@@ -98,7 +112,7 @@ def test_c24_each_kind_of_model_opens_as_the_class_that_saved_it(tmp_path, model
 
 
 @pytest.mark.parametrize("named", [["MyOwnModel"], ["PreTrainedModel"], ["AutoConfig"], [], None])
-def test_a_class_that_transformers_does_not_ship_is_not_asked_for(tmp_path, named):
+def test_c45_a_class_that_transformers_does_not_ship_is_not_asked_for(tmp_path, named):
     tiny().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["architectures"] = named

@@ -114,3 +114,11 @@ def test_links_between_documents_lead_somewhere() -> None:
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_every_public_case_is_named_by_a_test() -> None:
+    """Faults that users of comparable tools met in public, numbered C01 to C45."""
+    texts = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    prefixes = [prefix for text in texts for prefix in re.findall(r"def test_((?:[cC]\d\d_)+)", text)]
+    named = {int(number) for prefix in prefixes for number in re.findall(r"\d\d", prefix)}
+    assert set(range(1, 46)) - named == set()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import groupby
 
 import pytest
 import torch
+import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -16,7 +18,9 @@ from hooks.interventions.base import Intervention
 from hooks.interventions.mean import Mean
 from hooks.interventions.patch import Patch
 from hooks.interventions.zero import Zero
+from hooks.model import instrument
 from hooks.plan import CapturePlan, all_sites
+from hooks.prompts import IdsPrompt, PromptSet
 from hooks.schedule import stack_of
 from hooks.sites import Part, Site
 from tests.laws import plainly
@@ -404,3 +408,27 @@ def test_a_recorded_world_has_the_values_of_a_run_alone(model, batch_of):
     alone = [model.run(batch, plan, world).activations for world in ((), *worlds)]
     for site in sites:
         assert_close(found[site], torch.stack([run[site] for run in alone]), rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("variant", ["gpt2", "llama"])
+def test_c18_opening_a_model_replaces_nothing_in_the_librarys_code(variant):
+    plain = build(variant, seed=3)
+    code = [sys.modules[type(plain).__module__], transformers.modeling_utils, transformers.masking_utils]
+    before = [dict(vars(module)) for module in code]
+    methods = {id(module): type(module).forward for module in plain.modules()}
+    other = instrument(plain)
+    other.run(random_batch(other, 5), CapturePlan(sites=other.sites))
+    assert [dict(vars(module)) for module in code] == before
+    assert {id(module): type(module).forward for module in plain.modules()} == methods
+    assert not any("forward" in vars(module) for module in plain.modules())
+
+
+def test_c43_an_edit_at_the_first_position_is_of_that_position_of_every_prompt():
+    model, stream = opened("gpt2")[1], Site("resid_pre", 1)
+    batch, cut = random_batch(model, 6, 6, 6), (Zero(at=Part(stream, pos=0)),)
+    clean, edited = (model.run(batch, CapturePlan.of(stream), edits) for edits in ((), cut))
+    assert (edited[stream][:, 0] == 0).all() and torch.equal(edited[stream][:, 1:], clean[stream][:, 1:])
+    assert int((edited[stream] == 0).sum()) == 3 * model.info.d_model
+    for prompt, ids in enumerate(batch.id_lists()):
+        alone = model.run(model.tokens(PromptSet(prompts=(IdsPrompt(ids=ids),))), edits=cut).logits[0]
+        assert_close(edited.logits[prompt], alone, rtol=0, atol=1e-5)

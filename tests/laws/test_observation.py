@@ -206,15 +206,17 @@ def test_a_prompt_alone_equals_the_same_prompt_in_a_padded_batch(model, batch_of
 
 
 def test_c12_training_mode_changes_no_number_and_is_given_back(plain, model, batch_of):
-    """Dropout never acts under observation, and the caller's modes return, of single modules too."""
+    """Dropout never acts under observation, and the caller's modes return: of single modules too, in either mode."""
     batch = batch_of(6)
     calm = model.run(batch).logits
-    plain.train()
-    next(iter(plainly.blocks(plain).values()))[0].eval()
-    modes = [module.training for module in plain.modules()]
+    block = next(iter(plainly.blocks(plain).values()))[0]
     try:
-        assert torch.equal(model.run(batch).logits, calm)
-        assert [module.training for module in plain.modules()] == modes
+        for train in (True, False):
+            plain.train(train)
+            block.train(not train)
+            modes = [module.training for module in plain.modules()]
+            assert torch.equal(model.run(batch).logits, calm)
+            assert [module.training for module in plain.modules()] == modes
     finally:
         plain.eval()
 
