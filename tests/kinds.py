@@ -25,6 +25,8 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
     "jamba": byte_level,
     "mamba": byte_level,
     "gpt2": byte_level,
+    "whisper": byte_level,
+    "bart": byte_level,
 }
 
 

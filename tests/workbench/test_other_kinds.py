@@ -35,7 +35,20 @@ from workbench.settings import Settings
 from workbench.urls import State
 from workbench.workspace import Workspace
 
-KINDS = ("bert", "bert-classifier", "bert-features", "t5", "vit", "clip", "mixtral", "jamba", "mamba", "gpt2")
+KINDS = (
+    "bert",
+    "bert-classifier",
+    "bert-features",
+    "t5",
+    "vit",
+    "clip",
+    "mixtral",
+    "jamba",
+    "mamba",
+    "gpt2",
+    "whisper",
+    "bart",
+)
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +257,8 @@ def test_an_embedding_is_compared_with_itself_under_the_edits(opened: Workspace)
         ("bert-classifier", "zero:L1.mlp_out"),
         ("t5", "zero:encoder.L0.z[head=0];zero:L1.cross_z[head=2]"),
         ("clip", "zero:vision.L0.z[head=1]"),
+        ("whisper", "zero:encoder.L0.z[head=1]"),
+        ("bart", "zero:L1.cross_z[head=1]"),
     ],
 )
 def test_every_kind_answers_under_edits_and_nothing_stands_there_without(
@@ -352,6 +367,8 @@ def test_the_picker_of_a_stack_writes_its_addresses(opened: Workspace) -> None:
         ("mixtral", "zero:L0.router[expert=2]"),
         ("jamba", "zero:L0.mixer_out"),
         ("mamba", "zero:L0.mixer_out"),
+        ("whisper", "zero:encoder.L0.z[head=1]"),
+        ("bart", "zero:L1.cross_z[head=1]"),
     ],
 )
 def test_an_ablation_is_measured_for_every_kind(opened: Workspace, kind: str, edits: str) -> None:
