@@ -32,8 +32,8 @@ def graph(host_id: str, **props: Any) -> Any:
     classes = " ".join(filter(None, ("cg-host", props.pop("className", ""))))
     return html.Div(
         [
-            html.Div(id=host_id, className=classes, **props),
             html.Div(buttons, className="cg-zoom", role="group", **{"aria-label": "Zoom"}),
+            html.Div(id=host_id, className=classes, **props),
             html.Div(id=f"{host_id}-text"),
         ],
         className="cg",
