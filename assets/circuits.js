@@ -72,7 +72,7 @@ window.wbCircuits = window.wbCircuits || {};
     for (const name of BESIDE) params.delete(name);
     if (came || fresh || params.toString() !== wanted) {
       wanted = params.toString();
-      circuits.number(came && !triggered.includes("cir-shown.data"));
+      circuits.number(came && !fresh);
     }
     return none();
   };

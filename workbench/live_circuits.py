@@ -35,8 +35,8 @@ class KeptRuns:
         """What a request gave, or None."""
         try:
             held = json.loads(self._path(request_id).read_text("utf-8"))
-            values = (np.array(held[name], dtype=np.float64) for name in VALUES)
-            return Measured(*values, held["title"], held["unit"])
+            circuit, full, empty = (np.array(held[name], dtype=np.float64) for name in VALUES)
+            return Measured(circuit, full, empty, held["title"], held["unit"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -12,6 +12,7 @@ from hooks.errors import SpecError
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from workbench import live_circuits
+from workbench.api import open_model
 from workbench.engines.circuits import OpenCircuits
 from workbench.engines.execute import Desk, execute
 from workbench.requests import CircuitRequest, ExperimentRequest
@@ -26,8 +27,6 @@ QUIET = lambda progress: None  # noqa: E731
 
 @pytest.fixture(scope="module")
 def graph(tiny_folder):
-    from workbench.api import open_model
-
     return Graph.of(open_model(str(tiny_folder)))
 
 
@@ -45,7 +44,8 @@ def test_a_live_circuit_has_the_numbers_of_its_evaluation(opened, tiny_folder, g
     found = live_circuits.run(opened, request_of(tiny_folder, kept, ablation=ablation))
     params = {"circuit": graph.circuit(kept, "by hand").model_dump(mode="json"), "ablation": ablation,
               "controls": 0, "per_prompt": True}  # fmt: skip
-    asked = Experiment(model=ModelRef(name=str(tiny_folder)), inputs=INPUTS, analysis="circuit_evaluation", params=params)
+    model = ModelRef(name=str(tiny_folder))
+    asked = Experiment(model=model, inputs=INPUTS, analysis="circuit_evaluation", params=params)
     job = opened.wait(opened.submit(ExperimentRequest(experiment=asked)).id)
     judged = opened.result(job.id)
     for name, values in (("circuit", found.circuit), ("model", found.full), ("ablated", found.empty)):

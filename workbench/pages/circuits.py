@@ -31,8 +31,8 @@ from workbench.parts.kinds import Kind
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
-CHANGES = (Input("url", "search"), Input("cir-shown", "data"), Input("crl-shown", "data"))
-"""What changes the circuit: its address, the end of its search, the roles of its heads."""
+CHANGES = (Input("url", "search"), Input("cir-come", "data"))
+"""What changes what is shown of the circuit: its address, and what has come of that since."""
 
 
 def layout(workspace: Workspace, state: urls.State) -> Any:
@@ -63,6 +63,7 @@ def register(app: Dash, workspace: Workspace) -> None:
     circuit_routes.register(app, workspace, bases)
     circuit_files.register(app, workspace)
     _browser(app)
+    _come(app, workspace)
     _follow(app, workspace)
     _open(app, workspace, bases)
     _list(app, workspace, bases)
@@ -82,7 +83,6 @@ def _browser(app: Dash) -> None:
         "function() { return window.wbCircuits.follow(); }",
         Output("cir-sink-follow", "data"),
         *CHANGES,
-        Input("cev-shown", "data"),
     )
     app.clientside_callback(
         "function(clicks, source, target) { return window.wbCircuits.add(clicks, source, target); }",
@@ -92,6 +92,19 @@ def _browser(app: Dash) -> None:
         State("cir-to", "value"),
         prevent_initial_call=True,
     )
+
+
+def _come(app: Dash, workspace: Workspace) -> None:
+    """Which of the search, the roles and the evaluation of the address are there; told once for each."""
+
+    @app.callback(
+        Output("cir-come", "data"), Input("url", "search"), Input("job-events", "data"), State("cir-come", "data")
+    )
+    def come(search: str, _: Any, before: list[str] | None) -> list[str]:
+        now = circuit_watch.come(workspace, urls.read(search))
+        if now == before:
+            raise PreventUpdate
+        return now
 
 
 def _follow(app: Dash, workspace: Workspace) -> None:
@@ -152,7 +165,7 @@ def _open(app: Dash, workspace: Workspace, bases: Bases) -> None:
 
 def _list(app: Dash, workspace: Workspace, bases: Bases) -> None:
     @app.callback(Output("cir-lists", "children"), Output("cir-adder", "children"), Input("url", "search"),
-                  Input("cir-shown", "data"), State("cir-adder", "children"))  # fmt: skip
+                  Input("cir-come", "data"), State("cir-adder", "children"))  # fmt: skip
     def show(search: str, _: Any, adder: Any) -> Any:
         state = urls.read(search)
         try:
@@ -165,12 +178,11 @@ def _list(app: Dash, workspace: Workspace, bases: Bases) -> None:
 
 
 def _compare(app: Dash, workspace: Workspace, bases: Bases) -> None:
-    @app.callback(Output("cir-choice", "children"), Input("cir-shown", "data"), Input("cev-shown", "data"),
-                  State("url", "search"))  # fmt: skip
-    def offer(_: Any, __: Any, search: str) -> Any:
+    @app.callback(Output("cir-choice", "children"), Input("cir-come", "data"), State("url", "search"))
+    def offer(_: Any, search: str) -> Any:
         return circuit_compare.choice(workspace, urls.read(search))
 
-    @app.callback(Output("cir-compared", "children"), Input("url", "search"), Input("cir-shown", "data"))
+    @app.callback(Output("cir-compared", "children"), *CHANGES)
     def show(search: str, _: Any) -> Any:
         return circuit_compare.compared(workspace, bases, urls.read(search))
 

@@ -187,7 +187,7 @@ def _map(looked: Look, theme: ThemeName) -> list[Any]:
     grid = Grid(
         "pattern", looked.pattern, ("q_pos", "k_pos"), {"q_pos": places, "k_pos": places}, "attention", None, ""
     )
-    figure = head_figure(grid, looked.strings, theme, "pattern")
+    figure = head_figure(grid, looked.strings, theme, "attention")
     return [
         graph("cat-map", figure, height=MAP_PIXELS, config={"displayModeBar": False}),
         html.P([*words, "Click a cell to look at another."], className="wb-small"),

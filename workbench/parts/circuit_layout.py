@@ -23,7 +23,7 @@ from workbench.urls import State
 
 HOST = "cir-graph"
 PREFIX, JUDGE, ROLES = "cir", "cev", "crl"
-STORES = ("cir-controls-shown", "cir-sink", "cir-sink-follow", "cir-sink-add")
+STORES = ("cir-come", "cir-controls-shown", "cir-sink", "cir-sink-follow", "cir-sink-add")
 MOST_BYTES = min(MOST_OF_ANY, 32 << 20)
 """What a browser is let send; `workbench circuit import` reads larger files."""
 ABOUT = {
@@ -156,12 +156,13 @@ def _editor() -> Any:
         html.Div(_tools(), className="cir-tools"),
         html.Div([graph(HOST), aside], className="cir-main"),
     ]
+    state: Any = {"data-state": "none"}
     return panel(
         "Circuit",
         html.Div(empty("No circuit yet", start, symbol="circuits", id="cir-empty"), className="cir-none"),
         html.Div(body, className="cir-some"),
         id="cir-panel",
-        **{"data-state": "none"},
+        **state,
     )
 
 

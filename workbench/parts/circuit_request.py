@@ -249,6 +249,5 @@ def _evaluation(workspace: Workspace, bases: Bases, state: State) -> Experiment:
         "metric": request.model_dump(mode="json")["metric"],
         "classes": {name: list(nodes) for name, nodes in classes.items()},
         "completeness": ["classes"] if classes else [],
-        "per_prompt": True,
     }
     return normalised(_experiment(state, "circuit_evaluation", request.inputs, params))

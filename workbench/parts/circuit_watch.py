@@ -14,6 +14,7 @@ from hooks.errors import WorkbenchError
 from workbench.figures.intervals import bounds_of
 from workbench.figures.numbers import UNIT_WORDS, number, seconds, whole
 from workbench.figures.theme import ThemeName
+from workbench.parts import circuit_roles
 from workbench.parts.ablation_saving import save_row
 from workbench.parts.ablation_sweep import status
 from workbench.parts.ablation_watch import prompt_button
@@ -67,6 +68,21 @@ def watch_search(workspace: Workspace, state: State, session: str, theme: ThemeN
     done, total = (job.done, max(1, job.total)) if job is not None else (0, 1)
     told = None if job is None else status(job, done, total, session, ahead="", cancel=cancel_id(PREFIX))
     return Seen(f"{asked.id} {facts_of(job)}", told, FIND.get(run, run), busy)
+
+
+def come(workspace: Workspace, state: State) -> list[str]:
+    """Which results that the page waits for are there: the search, the roles, the evaluation of the address."""
+    try:
+        asked = [] if state.given else [search_of(workspace, state).id]
+        asked.append(circuit_roles.experiment_of(workspace, state).id)
+    except WorkbenchError:  # told where each is asked for
+        asked = []
+    return [name for name in (*asked, state.judged) if name and _there(workspace, name)]
+
+
+def _there(workspace: Workspace, result_id: str) -> bool:
+    job = workspace.job(result_id)
+    return job.state == "done" if job is not None and job.state != "failed" else workspace.result(result_id) is not None
 
 
 def _found(result: Result) -> Any:
