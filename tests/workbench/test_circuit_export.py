@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -210,7 +211,7 @@ def searched(tmp_path_factory):
     asked = {"model": str(folder), "inputs": inputs}
     search = {**asked, "analysis": "circuit_search", "params": {"method": "eap", "size": 12}}
     found = api.run(Experiment.model_validate(search), model)
-    params = {"circuit": found.circuit, "controls": 2, "sizes": [0.1, 0.5, 1.0]}
+    params = {"circuit": found.circuit, "controls": 2, "sizes": [0.1, 0.5, 1.0], "minimality": True, "heads": 3}
     judged = api.run(Experiment.model_validate({**asked, "analysis": "circuit_evaluation", "params": params}), model)
     return model, found, judged
 
@@ -250,6 +251,32 @@ def test_a_bundle_holds_the_circuit_in_every_form(searched, monkeypatch):
 def test_an_evaluation_shows_its_curve_beside_the_random_band(searched):
     page = export(searched[2], "html").data.decode()
     assert "share of edges kept" in page and "random circuits" in page and "figure-of-the-circuit" in page
+
+
+def test_the_report_of_an_evaluation_tells_of_its_nodes_and_heads_without_a_library(searched):
+    result = searched[2]
+    page = export(result, "html").data.decode()
+    assert len(page) < 200_000 and "Plotly" not in page
+    for name in ("Minimality", "In short", "The strongest heads", "Find an edge", result.id):
+        assert name in page
+    strongest = result.grid("head_strength").coords["node"]
+    named = re.findall(r"<h3>Head (\d+)\.(\d+)", page)
+    assert [f"L{layer}.z[head={head}]" for layer, head in named] == list(strongest) and strongest
+    assert page.count('class="attention"') == len(strongest)
+    assert page.count("direct effect +") + page.count("direct effect −") == len(strongest)
+    nodes = {place: node for place, node in enumerate(result.circuit["nodes"])}
+    drawn = {(nodes[int(s)], nodes[int(t)]) for s, t in re.findall(r'data-s="(\d+)" data-t="(\d+)"', page)}
+    assert drawn == {(edge["source"], edge["target"]) for edge in result.circuit["edges"]}
+
+
+def test_tokens_that_a_head_pushes_are_text_in_the_report(searched):
+    result = searched[2]
+    grids = dict(result.grids)
+    old = grids["head_promotes"]
+    tokens = tuple(HOSTILE[0] for _ in old.coords["token"])
+    grids["head_promotes"] = replace(old, coords={**old.coords, "token": tokens})
+    page = export(Result(result.experiment, grids, result.provenance, result.circuit), "html").data.decode()
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
 
 
 def test_a_checkpoint_has_the_nodes_of_the_circuit_alone_and_says_that_it_is_no_edge_level_circuit(searched, tmp_path):
