@@ -40,7 +40,7 @@ def test_from_the_next_token_through_the_layers_to_an_edit_of_one_stream(page: P
     expect(edited).to_have_count(3 * 14)
     expect(page.locator("#lens-edited-panel .wb-edited-word")).to_be_visible()
     expect(page.locator("#lens-place .lens-edit").first).to_have_attribute("aria-pressed", "true")
-    page.get_by_text("Show edited − clean").click()
+    page.get_by_role("switch", name="Show edited − clean").check()
     expect(page.locator("#lens-edited-map")).to_have_attribute("aria-label", re.compile("edited − clean$"))
     # Before the edit every token is what it was; a difference names only those that are others.
     expect(page.locator('#lens-edited-map .abl-cell[data-row="0"][data-col="9"]')).to_have_text("")
