@@ -93,8 +93,8 @@ class State(Spec):
     by: str = "head"
     repair: bool = False
     shown: str = ""
-    # circuits: how one is searched and what is cut carries; the hash of a given one; its edits as a draft; what is open:
-    # a node or edge, a cell of its attention; the result that was evaluated, and what it is compared with
+    # circuits: how one is searched, what is cut carries; the hash of a given one; its edits as a draft; what is open (a
+    # node or edge, a cell of its attention); the result that was evaluated, and what it is compared with
     finder: str = "eap_ig"
     level: str = "edge"
     points: int = Field(default=5, ge=1, le=1000)

@@ -32,7 +32,7 @@ TERMS: dict[str, str] = {
     "path patching": (
         "Let a sender’s changed output reach chosen receivers alone: all other heads between them keep their values."
     ),
-    "neuron": "One hidden unit of an MLP: its activation times its row of W_out is what it adds to the residual stream.",
+    "neuron": "One hidden unit of an MLP: its activation times its row of W_out is what it adds to the stream.",
     "direct effect": "What a part adds to the answer’s logit by itself, past everything after it.",
     "logit weight": (
         "What a neuron’s output weights would add to a token’s logit per unit of activation, past everything after it: "
