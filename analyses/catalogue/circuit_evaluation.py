@@ -26,6 +26,7 @@ from analyses.ablated_writes import Ablation
 from analyses.analysis import Analysis, Findings
 from analyses.bench import Bench
 from analyses.circuit import Circuit, Graph
+from analyses.circuit_example import EXAMPLE
 from analyses.circuit_heads import MOST, head_grids
 from analyses.circuit_live import runs_of
 from analyses.circuit_ranking import Scores, laid_out, scores_by_prompt, stability
@@ -233,15 +234,7 @@ ANALYSIS = Analysis(
     compute=compute,
     sentence=sentence,
     example={
-        "circuit": {
-            "nodes": ["embed", "L0.mlp_out", "logits"],
-            "edges": [
-                {"source": "embed", "target": "L0.mlp_out", "channel": "in", "score": 0.5},
-                {"source": "L0.mlp_out", "target": "logits", "channel": "in", "score": 0.4},
-            ],
-            "size": 2,
-            "method": "by hand",
-        },
+        "circuit": dict(EXAMPLE),
         "ablation": "counterfactual",
         "metric": "logit_diff",
     },
