@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dash_mantine_components as dmc
 import numpy as np
+import plotly.graph_objects as go
 from dash import html
 
 from analyses.analysis import normalised
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 WRITES, LOOKS = "chd", "cat"
 SHOWN = 6
-MAP_PIXELS = 300
+MAP_PIXELS = 420
 MOST_TOKENS = 64
 """Longer prompts are looked at on the Attention page."""
 
@@ -187,11 +188,19 @@ def _map(looked: Look, theme: ThemeName) -> list[Any]:
     grid = Grid(
         "pattern", looked.pattern, ("q_pos", "k_pos"), {"q_pos": places, "k_pos": places}, "attention", None, ""
     )
-    figure = head_figure(grid, looked.strings, theme, "attention")
+    figure = _narrow(head_figure(grid, looked.strings, theme, "attention"))
     return [
         graph("cat-map", figure, height=MAP_PIXELS, config={"displayModeBar": False}),
         html.P([*words, "Click a cell to look at another."], className="wb-small"),
     ]
+
+
+def _narrow(figure: go.Figure) -> go.Figure:
+    """The map of a head for a column: its colour bar lies above it, so that tokens have room beside it."""
+    above = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "len": 1.0, "thickness": 8, "title": {"side": "top"}}
+    figure.update_traces(colorbar=above)
+    figure.update_layout(margin={"t": 56, "r": 8})
+    return figure.update_xaxes(tickfont={"size": 11}).update_yaxes(tickfont={"size": 11})
 
 
 def _split(result: Result) -> list[Any]:

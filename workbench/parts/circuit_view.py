@@ -10,11 +10,12 @@ import numpy as np
 from analyses.faithfulness import shares_of
 from analyses.grid import Grid
 from analyses.result import Result
+from hooks.errors import WorkbenchError
 from workbench.circuit_draft import parts_of
 from workbench.figures.graph import MOST_EDGES
 from workbench.figures.numbers import whole
 from workbench.parts.circuit_graph import EdgeKey, Mark, drawn
-from workbench.parts.circuit_request import Bases, Edited, edited_of, live_of
+from workbench.parts.circuit_request import Bases, Edited, edited_of, evaluation_of, live_of
 from workbench.urls import State
 
 if TYPE_CHECKING:
@@ -56,8 +57,17 @@ def view(
         "edges": edges,
         "words": words_of(now),
         "edited": not now.draft.plain,
-        "curve": curve_of(workspace.result(state.judged) if state.judged else None, request.inputs, state, now),
+        "curve": curve_of(_judged(workspace, bases, state), request.inputs, state, now),
     }
+
+
+def _judged(workspace: Workspace, bases: Bases, state: State) -> Result | None:
+    """The evaluation of the circuit as it stands, else the one that the address names."""
+    try:
+        result = workspace.result(evaluation_of(workspace, bases, state).id)
+    except WorkbenchError:  # too large, which its panel says
+        result = None
+    return result or (workspace.result(state.judged) if state.judged else None)
 
 
 def spec_of(now: Edited, most: int) -> dict[str, Any]:
