@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import nbclient
@@ -12,10 +13,13 @@ import pytest
 from analyses.experiment import Experiment
 from analyses.grid import Grid
 from analyses.result import Result
+from hooks.errors import StoreError
 from hooks.prompts import PromptSet
 from hooks.reference import ModelRef
 from workbench import api
+from workbench.cli import run as run_cli
 from workbench.export import export
+from workbench.packed import read_bundle
 from workbench.replay import compare
 
 
@@ -98,3 +102,27 @@ def test_a_value_that_went_missing_is_an_infinite_difference() -> None:
     holed = Grid("a", np.array([1.0, 0.0]), ("layer",), coords, "logit", valid=np.array([True, False]))
     assert difference(whole, holed) == float("inf")
     assert difference(holed, holed) == 0.0
+
+
+def test_a_bundle_is_read_back_whole_and_replays(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("workbench.export.bundle.images", lambda drawn, form: [b"<svg/>" for _ in drawn])
+    bundle = tmp_path / "bundle.zip"
+    bundle.write_bytes(export(result, "bundle").data)
+    found = read_bundle(bundle)
+    assert found.id == result.id
+    assert compare(result, found).differences == dict.fromkeys(result.grids, 0.0)
+    assert run_cli(["replay", str(bundle)]) == 0
+    assert "agrees" in capsys.readouterr().out
+
+
+def test_a_zip_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("a.txt", "a")
+    with pytest.raises(StoreError, match=r"0 files result\.json"):
+        read_bundle(other)
+    other.write_bytes(b"PK no zip")
+    with pytest.raises(StoreError, match="no zip"):
+        read_bundle(other)

@@ -28,6 +28,7 @@ from workbench.export.names import base
 from workbench.export.vectors import vectors_file
 from workbench.figures.intervals import separate
 from workbench.models import DEFAULT
+from workbench.packed import read_bundle
 from workbench.replay import compare
 from workbench.requests import ExperimentRequest, ForecastRequest, Request
 from workbench.results import read_folder, write_folder
@@ -219,8 +220,10 @@ def _print_grid(grid: Grid) -> None:
 
 
 def find(result: str, settings: Settings) -> Result:
-    """The result in a folder, or of an id in the workspace. Raises SpecError where there is neither."""
+    """The result in a folder or a bundle, or of an id in the workspace. Raises SpecError where there is none."""
     folder = Path(result)
+    if folder.suffix == ".zip" and folder.is_file():
+        return read_bundle(folder)
     if folder.name == "result.json":
         folder = folder.parent
     if folder.is_dir():
@@ -239,7 +242,8 @@ def find(result: str, settings: Settings) -> Result:
 
 def _no_result(result: str) -> WorkbenchError:
     return SpecError(
-        f"'{result}' is no result folder and no result of the workspace.", "`workbench workspace list` shows the ids."
+        f"'{result}' is no result folder, bundle or result of the workspace.",
+        "`workbench workspace list` shows the ids.",
     )
 
 

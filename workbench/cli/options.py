@@ -16,7 +16,9 @@ Model = Annotated[
 ]
 Stored = Annotated[
     str,
-    typer.Argument(metavar="RESULT", help="A result folder, or the id of one in the workspace.", show_default=False),
+    typer.Argument(
+        metavar="RESULT", help="A result folder, a bundle, or the id of one in the workspace.", show_default=False
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, or auto-map for all GPUs.", show_default=False)]
