@@ -241,10 +241,8 @@ def find(result: str, settings: Settings) -> Result:
 
 
 def _no_result(result: str) -> WorkbenchError:
-    return SpecError(
-        f"'{result}' is no result folder, bundle or result of the workspace.",
-        "`workbench workspace list` shows the ids.",
-    )
+    hint = "`workbench workspace list` shows the ids."
+    return SpecError(f"'{result}' is no result folder, bundle or result of the workspace.", hint)
 
 
 def export_result(
