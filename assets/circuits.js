@@ -59,23 +59,25 @@ window.wbCircuits = window.wbCircuits || {};
   /* ---- Called by Dash's clientside callbacks (pages/circuits.py) ---- */
   /* The address has changed, or a search, an evaluation or the roles have come. */
   circuits.follow = function () {
-    if (!at("cir-panel")) return none();
-    const params = new URLSearchParams(window.location.search);
     const triggered = window.dash_clientside.callback_context.triggered.map((one) => one.prop_id);
-    for (const name of ["pick", "cell"]) params.delete(name);
-    at("cir-head").hidden = !HEAD.test(window.wb.state().pick);
-    const about = params.toString(), came = triggered.some((name) => name !== "url.search");
-    const fresh = !document.querySelector(`#${HOST} canvas`);
-    if (fresh) { shown = null; picked = null; }
-    if (came || fresh || about !== drawn) { drawn = about; picture(); }
-    else if (shown && shown.state === "ok") { select(); enable(); }
-    for (const name of BESIDE) params.delete(name);
-    if (came || fresh || params.toString() !== wanted) {
-      wanted = params.toString();
-      circuits.number(came && !fresh);
-    }
+    if (at("cir-panel")) refresh(triggered.some((name) => name !== "url.search"));
     return none();
   };
+  function refresh(came) {
+    const params = new URLSearchParams(window.location.search);
+    for (const name of ["pick", "cell"]) params.delete(name);
+    at("cir-head").hidden = !HEAD.test(window.wb.state().pick);
+    const about = params.toString(), fresh = !document.querySelector(`#${HOST} canvas`);
+    if (fresh) { shown = null; picked = null; }
+    for (const name of BESIDE) params.delete(name);
+    const numbered = params.toString();
+    if (came || fresh || numbered !== wanted) {
+      wanted = numbered;
+      circuits.number(came && !fresh);
+    }
+    if (came || fresh || about !== drawn) { drawn = about; picture(); }
+    else if (shown && shown.state === "ok") { select(); enable(); }
+  }
   /* A control has changed. What was edited and judged belongs to the search that was. */
   circuits.controls = function () {
     const state = window.wb.state(), changes = {};
@@ -134,10 +136,13 @@ window.wbCircuits = window.wbCircuits || {};
       if (change.op === "size") resizing = null;
       const before = window.wb.state().draft;
       try {
-        const told = await send("/edit", { draft: before, change: one.change });
+        const told = await send("/edit", { search: here(), change: one.change, session: window.wb.session() });
         if (one.step) record(before);
-        if (told.draft !== before) window.wb.setState({ draft: told.draft });
-        else circuits.number(true);
+        if (told.draft !== before) {
+          window.wb.setState({ draft: told.draft });
+          // Before the rest of the page hears of it: the number is what is waited for.
+          if (at("cir-panel")) refresh(false);
+        } else circuits.number(true);
       } catch (error) {
         window.wb.toast(lost(error));
         circuits.number(true);

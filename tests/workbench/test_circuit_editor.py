@@ -184,7 +184,7 @@ def found(opened, tiny_folder):
         model=str(tiny_folder), prompt="When Mary and John went to", corrupt="When John and John went to",
         answer=" the", foil=" a", finder="eap",
     )  # fmt: skip
-    asked = circuit_request.search_of(opened, state)
+    asked = circuit_request.Bases(opened).search(state)
     assert opened.wait(opened.submit(ExperimentRequest(experiment=asked)).id).state == "done"
     return opened, state, circuit_request.Bases(opened)
 
@@ -200,14 +200,14 @@ def test_a_page_without_a_circuit_says_so(opened, tiny_folder):
 
 def test_the_number_of_an_edited_circuit_is_that_of_its_evaluation(found):
     workspace, state, bases = found
-    size = edited_draft(workspace, {"draft": "", "change": {"op": "size", "size": 60}})
+    size = edited_draft(workspace, bases, {"search": urls.write(state), "change": {"op": "size", "size": 60}})
     state = state.model_copy(update=size)
     seen = view(workspace, bases, state, {}, {})
     columns = (seen["graph"]["edges"][name] for name in ("source", "target", "channel"))
     source, target, channel = next(zip(*columns, strict=True))
     ids = seen["graph"]["nodes"]["id"]
     change = {"op": "cut", "edge": f"{ids[source]}>{ids[target]}>{channel}"}
-    cut = edited_draft(workspace, {"draft": state.draft, "change": change})
+    cut = edited_draft(workspace, bases, {"search": urls.write(state), "change": change})
     state = state.model_copy(update=cut)
     asked = circuit_request.evaluation_of(workspace, bases, state)
     assert workspace.wait(workspace.submit(ExperimentRequest(experiment=asked)).id).state == "done"
@@ -228,7 +228,7 @@ def test_the_number_of_an_edited_circuit_is_that_of_its_evaluation(found):
 
 def test_a_circuit_compared_with_itself_is_all_shared_and_one_of_another_shape_is_refused(found):
     workspace, state, bases = found
-    asked = circuit_request.search_of(workspace, state)
+    asked = bases.search(state)
     same = state.model_copy(update={"against": asked.id})
     assert set(circuit_compare.marks_of(workspace, bases, same).values()) == {"both"}
     assert "100" in text_of(circuit_compare.compared(workspace, bases, same))

@@ -25,7 +25,7 @@ from workbench.parts import (
     run_panel,
 )
 from workbench.parts.ablation_watch import summary_of
-from workbench.parts.circuit_request import Bases, edited_of, evaluation_of, metric_of, search_of
+from workbench.parts.circuit_request import Bases, edited_of, evaluation_of, metric_of
 from workbench.parts.kinds import Kind
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ CHANGES = (Input("url", "search"), Input("cir-come", "data"))
 def layout(workspace: Workspace, state: urls.State) -> Any:
     """The page for the model, the prompts and the method of the address."""
     summary = summary_of(workspace, state)
-    heading = circuit_watch.heading(workspace, state)
+    heading = circuit_watch.heading(workspace, Bases(workspace), state)
     return circuit_layout.page(state, heading, circuit_files.given(workspace, state), summary)
 
 
@@ -46,29 +46,38 @@ def register(app: Dash, workspace: Workspace) -> None:
     """Attach what the page does."""
     bases = Bases(workspace)
 
-    def judge(workspace: Workspace, state: urls.State, session: str, theme: ThemeName) -> run_panel.Seen:
-        return circuit_watch.watch_evaluation(bases, workspace, state, session, theme)
-
-    run_panel.register(app, workspace, circuit_layout.PREFIX, circuit_watch.watch_search, search_of)
-    run_panel.register(
-        app, workspace, circuit_layout.JUDGE, judge,
-        lambda workspace, state: evaluation_of(workspace, bases, state), forecast=False,
-    )  # fmt: skip
-    for prefix, watch, experiment_of in (
-        (circuit_head.WRITES, circuit_head.watch_writes, circuit_head.writes_of),
-        (circuit_head.LOOKS, circuit_head.watch_looks, circuit_head.score_of),
-        (circuit_layout.ROLES, circuit_roles.watch, circuit_roles.experiment_of),
-    ):
-        run_panel.register(app, workspace, prefix, watch, experiment_of, forecast=False)
+    _panels(app, workspace, bases)
     circuit_routes.register(app, workspace, bases)
     circuit_files.register(app, workspace)
     _browser(app)
-    _come(app, workspace)
-    _follow(app, workspace)
+    _come(app, workspace, bases)
+    _follow(app, workspace, bases)
     _open(app, workspace, bases)
     _list(app, workspace, bases)
     _compare(app, workspace, bases)
     _judge(app, workspace, bases)
+
+
+def _panels(app: Dash, workspace: Workspace, bases: Bases) -> None:
+    """The buttons that run something, each with what it found."""
+
+    def find(workspace: Workspace, state: urls.State, session: str, theme: ThemeName) -> run_panel.Seen:
+        return circuit_watch.watch_search(bases, workspace, state, session)
+
+    def judge(workspace: Workspace, state: urls.State, session: str, theme: ThemeName) -> run_panel.Seen:
+        return circuit_watch.watch_evaluation(bases, workspace, state, session, theme)
+
+    def roles(workspace: Workspace, state: urls.State, session: str, theme: ThemeName) -> run_panel.Seen:
+        return circuit_roles.watch(bases, workspace, state)
+
+    run_panel.register(app, workspace, circuit_layout.PREFIX, find, lambda _, state: bases.search(state))
+    for prefix, watch, experiment_of in (
+        (circuit_layout.JUDGE, judge, lambda workspace, state: evaluation_of(workspace, bases, state)),
+        (circuit_layout.ROLES, roles, lambda _, state: circuit_roles.experiment_of(bases, state)),
+        (circuit_head.WRITES, circuit_head.watch_writes, circuit_head.writes_of),
+        (circuit_head.LOOKS, circuit_head.watch_looks, circuit_head.score_of),
+    ):
+        run_panel.register(app, workspace, prefix, watch, experiment_of, forecast=False)
 
 
 def _browser(app: Dash) -> None:
@@ -94,20 +103,20 @@ def _browser(app: Dash) -> None:
     )
 
 
-def _come(app: Dash, workspace: Workspace) -> None:
+def _come(app: Dash, workspace: Workspace, bases: Bases) -> None:
     """Which of the search, the roles and the evaluation of the address are there; told once for each."""
 
     @app.callback(
         Output("cir-come", "data"), Input("url", "search"), Input("job-events", "data"), State("cir-come", "data")
     )
     def come(search: str, _: Any, before: list[str] | None) -> list[str]:
-        now = circuit_watch.come(workspace, urls.read(search))
+        now = circuit_watch.come(workspace, bases, urls.read(search))
         if now == before:
             raise PreventUpdate
         return now
 
 
-def _follow(app: Dash, workspace: Workspace) -> None:
+def _follow(app: Dash, workspace: Workspace, bases: Bases) -> None:
     """The sentence and the controls, as far as the address changes them."""
 
     @app.callback(
@@ -124,7 +133,7 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         key = circuit_layout.controls_key(state, summary)
         anew = before is not None and key != before
         return (
-            circuit_watch.heading(workspace, state),
+            circuit_watch.heading(workspace, bases, state),
             circuit_layout.controls(state, summary) if anew else no_update,
             key,
             circuit_files.given(workspace, state),
@@ -144,7 +153,7 @@ def _open(app: Dash, workspace: Workspace, bases: Bases) -> None:
             now = edited_of(workspace, bases, state)
             if now is None:
                 return None
-            roles = circuit_roles.roles_of(workspace, state)
+            roles = circuit_roles.roles_of(workspace, bases, state)
             links = circuit_head.links(state) if circuit_head.head_of(state) is not None else None
             return circuit_details.details(now, state.pick, unit_of(workspace, state), roles, links)
         except WorkbenchError:  # told where the search is
@@ -164,17 +173,22 @@ def _open(app: Dash, workspace: Workspace, bases: Bases) -> None:
 
 
 def _list(app: Dash, workspace: Workspace, bases: Bases) -> None:
-    @app.callback(Output("cir-lists", "children"), Output("cir-adder", "children"), Input("url", "search"),
-                  Input("cir-come", "data"), State("cir-adder", "children"))  # fmt: skip
-    def show(search: str, _: Any, adder: Any) -> Any:
+    @app.callback(Output("cir-lists", "children"), *CHANGES)
+    def show(search: str, _: Any) -> Any:
         state = urls.read(search)
         try:
             now = edited_of(workspace, bases, state)
-            if now is None:
-                return None, None
-            return circuit_lists.lists(now, unit_of(workspace, state)), no_update if adder else circuit_lists.adder(now)
+            return None if now is None else circuit_lists.lists(now, unit_of(workspace, state))
         except WorkbenchError:  # told where the search is
-            return None, None
+            return None
+
+    @app.callback(Output("cir-adder", "children"), Input("cir-come", "data"), State("url", "search"))
+    def offer(_: Any, search: str) -> Any:
+        try:
+            now = edited_of(workspace, bases, urls.read(search))
+            return None if now is None else circuit_lists.adder(now)
+        except WorkbenchError:  # told where the search is
+            return None
 
 
 def _compare(app: Dash, workspace: Workspace, bases: Bases) -> None:

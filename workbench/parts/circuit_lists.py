@@ -10,7 +10,7 @@ from dash import html
 from workbench.circuit_draft import edge_text
 from workbench.figures.numbers import UNIT_WORDS, number, whole
 from workbench.parts.circuit_request import Edited
-from workbench.parts.circuit_view import spec_of
+from workbench.parts.circuit_view import nodes_of, spec_of
 from workbench.parts.circuit_words import CHANNELS, node_words
 from workbench.parts.empty import sentence
 
@@ -23,10 +23,11 @@ def lists(now: Edited, unit: str) -> list[Any]:
     """Nodes as buttons, the strongest edges as a table."""
     spec = spec_of(now, MOST_ROWS)
     edges = sorted(spec["edges"], key=lambda edge: -abs(edge["score"] or 0.0))
-    whole_spec = spec_of(now, now.kept.size)["nodes"] if len(spec["edges"]) < spec["size"] else spec["nodes"]
+    there = nodes_of(now)
     nodes = [
         html.Li(html.Button(sentence(node_words(node)), className="cir-pick", type="button", **{"data-cir-pick": node}))
-        for node in whole_spec
+        for node, kept in zip(now.base.graph.nodes, there, strict=True)
+        if kept
     ]
     more = f", the {MOST_ROWS} strongest" if spec["size"] > MOST_ROWS else ""
     return [

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyses.analysis import normalised
 from analyses.circuit import Circuit, Keys
@@ -42,8 +42,9 @@ OUTSIDE = {"counterfactual": "the corrupt run", "zero": "nothing", "mean": "a me
 LEVELS = {"edge": "Edges", "node": "Nodes"}
 INTEGRATING = ("eap_ig", "eap_ig_activations")
 SLOPES = ("eap", *INTEGRATING)
+Made = TypeVar("Made")
 WRITES = ("z", "attn_out", "mlp_out")
-MOST_BASES = 8
+MOST_KEPT = 32
 MOST_JUDGED = 20_000
 """Larger circuits are listed edge by edge in no report."""
 BESIDE = ("pick", "judged", "against")
@@ -94,8 +95,8 @@ def inputs_of(workspace: Workspace, state: State) -> dict[str, PromptSet]:
     return inputs
 
 
-def search_of(workspace: Workspace, state: State) -> Experiment:
-    """The search of a state. Raises InputError, SpecError, ModelError."""
+def search_of(workspace: Workspace, state: State, inputs: Mapping[str, PromptSet]) -> Experiment:
+    """The search of a state on its inputs. Raises InputError, SpecError, ModelError."""
     summary = summary_of(workspace, state)
     kind, info = Kind.of(summary), summary["info"]
     metric = metric_of(state, kind)
@@ -109,7 +110,7 @@ def search_of(workspace: Workspace, state: State) -> Experiment:
         "ablation": "zero" if state.outside == "zero" else "counterfactual",
         "keys": keys_of(state, info),
     }
-    pair = {name: given for name, given in inputs_of(workspace, state).items() if name != "reference"}
+    pair = {name: given for name, given in inputs.items() if name != "reference"}
     return normalised(_experiment(state, "circuit_search", pair, params))
 
 
@@ -118,19 +119,20 @@ def _experiment(state: State, analysis: str, inputs: dict[str, PromptSet], param
 
 
 class Bases:
-    """Where circuits start, kept in memory: a search of a large model has a hundred thousand scores."""
+    """Where circuits start and what was asked of them last, kept in memory: a change of the page is looked at by a
+    dozen of its parts, and a search of a large model has a hundred thousand scores.
+    """
 
-    def __init__(self, workspace: Workspace, most: int = MOST_BASES) -> None:
+    def __init__(self, workspace: Workspace, most: int = MOST_KEPT) -> None:
         self._workspace, self._most = workspace, most
-        self._kept: OrderedDict[tuple[str, str], Base] = OrderedDict()
-        self._judging: OrderedDict[str, Experiment] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = Lock()
 
     def of_state(self, state: State) -> Base | None:
         """Of the given circuit of a state, else of its search; None before that is done. Raises WorkbenchError."""
         if state.given:
             return self.of_given(state.given, state)
-        return self.of_result(search_of(self._workspace, state).id, state)
+        return self.of_result(self.search(state).id, state)
 
     def of_given(self, key: str, state: State) -> Base:
         """Of a kept circuit. Raises InputError, SpecError for one that does not fit the model."""
@@ -139,40 +141,48 @@ class Bases:
         def made() -> Base:
             return base_of_circuit(key, self._workspace.circuits.get(key).circuit, summary["info"], sites_in(summary))
 
-        return self._once((key, state.model), made)
+        return self.once("base", f"{key} {state.model}", made)
 
     def of_result(self, result_id: str, state: State) -> Base | None:
         """Of a search's result, or of the circuit that a result judged; None where there is no such result."""
-        kept = self._kept.get((result_id, state.model))
+        name = f"{result_id} {state.model}"
+        kept: Base | None = self._kept.get(("base", name))
         result = self._workspace.result(result_id) if kept is None else None
         if kept is not None or result is None:
             return kept
         info = (self._workspace.summary(result.experiment.model) or summary_of(self._workspace, state))["info"]
         if result.experiment.analysis == "circuit_search":
-            return self._once((result_id, state.model), lambda: base_of_search(result, info))
+            return self.once("base", name, lambda: base_of_search(result, info))
         circuit = Circuit.model_validate(result.circuit)
-        return self._once((result_id, state.model), lambda: base_of_circuit(result_id, circuit, info))
+        return self.once("base", name, lambda: base_of_circuit(result_id, circuit, info))
 
-    def judging(self, state: State, make: Callable[[], Experiment]) -> Experiment:
-        """The evaluation of a state, made once: every look at a running job asks for it."""
-        name = state.model_dump_json()
-        if name not in self._judging:
-            made = make()
-            with self._lock:
-                self._judging[name] = made
-                while len(self._judging) > self._most:
-                    self._judging.popitem(last=False)
-            return made
-        return self._judging[name]
-
-    def _once(self, name: tuple[str, str], make: Callable[[], Base]) -> Base:
+    def once(self, what: str, name: str, make: Callable[[], Made]) -> Made:
+        """What `make` gives, made once for each name; the least recently used are forgotten."""
+        key = (what, name)
         with self._lock:
-            if name not in self._kept:
-                self._kept[name] = make()
-                while len(self._kept) > self._most:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(name)
-            return self._kept[name]
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                found: Made = self._kept[key]
+                return found
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made
+
+    def inputs(self, state: State) -> dict[str, PromptSet]:
+        """`inputs_of` the state. Raises as it does."""
+        return self.once("inputs", _asked(state), lambda: inputs_of(self._workspace, state))
+
+    def search(self, state: State) -> Experiment:
+        """The search of a state. Raises InputError, SpecError, ModelError."""
+        return self.once("search", _asked(state), lambda: search_of(self._workspace, state, self.inputs(state)))
+
+
+def _asked(state: State) -> str:
+    """A state without what is shown beside a circuit and what was edited."""
+    return state.model_copy(update={**dict.fromkeys(BESIDE, ""), "draft": ""}).model_dump_json()
 
 
 def sites_in(summary: Mapping[str, Any]) -> list[str]:
@@ -204,16 +214,20 @@ def edited_of(workspace: Workspace, bases: Bases, state: State) -> Edited | None
     base = bases.of_state(state)
     if base is None:
         return None
-    draft = workspace.circuits.read_draft(state.draft)
-    return Edited(base, draft, base.edited(draft))
+
+    def made() -> Edited:
+        draft = workspace.circuits.read_draft(state.draft)
+        return Edited(base, draft, base.edited(draft))
+
+    return bases.once("edited", f"{base.key} {state.model} {state.draft}", made)
 
 
-def live_of(workspace: Workspace, state: State, base: Base, kept: Mask) -> CircuitRequest:
+def live_of(workspace: Workspace, bases: Bases, state: State, base: Base, kept: Mask) -> CircuitRequest:
     """What asks for the numbers of some edges, pruned. Raises InputError, SpecError, ModelError."""
     kind = Kind.of(summary_of(workspace, state))
     return CircuitRequest(
         model=ModelRef.model_validate(state.model),
-        inputs=inputs_of(workspace, state),
+        inputs=bases.inputs(state),
         metric=metric_field.asked(metric_of(state, kind)),
         ablation=state.outside if state.outside in OUTSIDE else "counterfactual",
         keys=base.graph.keys,
@@ -224,7 +238,7 @@ def live_of(workspace: Workspace, state: State, base: Base, kept: Mask) -> Circu
 def evaluation_of(workspace: Workspace, bases: Bases, state: State) -> Experiment:
     """The evaluation of the edited circuit. Raises InputError before there is one; SpecError, ModelError."""
     plain = state.model_copy(update=dict.fromkeys(BESIDE, ""))
-    return bases.judging(plain, lambda: _evaluation(workspace, bases, plain))
+    return bases.once("evaluation", plain.model_dump_json(), lambda: _evaluation(workspace, bases, plain))
 
 
 def _evaluation(workspace: Workspace, bases: Bases, state: State) -> Experiment:
@@ -237,7 +251,7 @@ def _evaluation(workspace: Workspace, bases: Bases, state: State) -> Experiment:
             "Choose another size.",
         )
     circuit = now.circuit
-    request = live_of(workspace, state, now.base, now.kept)
+    request = live_of(workspace, bases, state, now.base, now.kept)
     searched = not state.given and now.base.unit == "edge" and finder_of(state) in ("eap", "eap_ig")
     scores = finder_of(state) if searched and state.outside != "zero" else "circuit"
     classes = {name: nodes for name, nodes in now.draft.classes.items() if set(nodes) <= set(circuit.nodes)}

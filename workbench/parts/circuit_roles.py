@@ -13,8 +13,7 @@ from analyses.result import Result
 from hooks.errors import WorkbenchError
 from hooks.reference import ModelRef
 from workbench.figures.numbers import whole
-from workbench.figures.theme import ThemeName
-from workbench.parts.circuit_request import inputs_of
+from workbench.parts.circuit_request import Bases
 from workbench.parts.empty import inline_problem
 from workbench.parts.run_panel import Seen, button_of, facts_of
 from workbench.urls import State
@@ -26,16 +25,16 @@ PREFIX = "crl"
 NONE = "none"
 
 
-def experiment_of(workspace: Workspace, state: State) -> Experiment:
+def experiment_of(bases: Bases, state: State) -> Experiment:
     """The roles of all heads on the prompts of a state. Raises WorkbenchError."""
-    pair = {name: given for name, given in inputs_of(workspace, state).items() if name != "reference"}
+    pair = {name: given for name, given in bases.inputs(state).items() if name != "reference"}
     return normalised(Experiment(model=ModelRef.model_validate(state.model), inputs=pair, analysis="head_roles"))
 
 
-def roles_of(workspace: Workspace, state: State) -> dict[str, str]:
+def roles_of(workspace: Workspace, bases: Bases, state: State) -> dict[str, str]:
     """The role of each head that has one, by node; empty before they are measured."""
     try:
-        result = workspace.result(experiment_of(workspace, state).id)
+        result = workspace.result(experiment_of(bases, state).id)
     except WorkbenchError:  # these prompts have no roles, which the panel says
         return {}
     return {} if result is None else {node: words for node, (words, _) in measured_roles(result).items()}
@@ -52,10 +51,10 @@ def measured_roles(result: Result) -> Mapping[str, tuple[str, float]]:
     }
 
 
-def watch(workspace: Workspace, state: State, session: str, theme: ThemeName = "light") -> Seen:
+def watch(bases: Bases, workspace: Workspace, state: State) -> Seen:
     """How it stands with the roles: never measured by itself."""
     try:
-        asked = experiment_of(workspace, state)
+        asked = experiment_of(bases, state)
         result, job = workspace.result(asked.id), workspace.job(asked.id)
     except WorkbenchError as error:
         return Seen(f"refused {error}", None, "Label roles", busy=True)

@@ -45,14 +45,14 @@ def register(app: Dash, workspace: Workspace, bases: Bases) -> None:
         state = urls.read(request.query_string.decode())
 
         def made() -> dict[str, Any]:
-            roles = circuit_roles.roles_of(workspace, state)
+            roles = circuit_roles.roles_of(workspace, bases, state)
             return view(workspace, bases, state, roles, circuit_compare.marks_of(workspace, bases, state))
 
         return _answer(made)
 
     @app.server.post(f"{ROUTE}/edit")
     def circuit_edit() -> Response:
-        return _answer(lambda: edited(workspace, _body()))
+        return _answer(lambda: edited(workspace, bases, _body()))
 
     @app.server.get(f"{ROUTE}/live")
     def circuit_live() -> Response:
@@ -70,13 +70,22 @@ def register(app: Dash, workspace: Workspace, bases: Bases) -> None:
         return _file(workspace, bases, urls.read(request.query_string.decode()), request.args.get("form", ""))
 
 
-def edited(workspace: Workspace, body: Mapping[str, Any]) -> dict[str, str]:
-    """The draft of an address after a change, as the address holds it. Raises SpecError, InputError."""
-    change = body.get("change")
+def edited(workspace: Workspace, bases: Bases, body: Mapping[str, Any]) -> dict[str, str]:
+    """The draft of an address after a change, as the address holds it; its numbers are asked for at once.
+
+    body: `search`, the address; `change`; `session`. Raises SpecError, InputError.
+    """
+    change, state = body.get("change"), urls.read(str(body.get("search", "")))
     if not isinstance(change, dict):
         raise SpecError("there is no change.", "Reload the page.")
-    draft = changed(workspace.circuits.read_draft(str(body.get("draft", ""))), change)
-    return {"draft": workspace.circuits.write_draft(draft)}
+    text = workspace.circuits.write_draft(changed(workspace.circuits.read_draft(state.draft), change))
+    after = state.model_copy(update={"draft": text})
+    now = edited_of(workspace, bases, after)
+    if now is not None:
+        # The engine computes while the page finds out what has changed.
+        asked = live_of(workspace, bases, after, now.base, now.kept)
+        live_circuits.ask(workspace, asked, str(body.get("session", "")))
+    return {"draft": text}
 
 
 def numbers(workspace: Workspace, bases: Bases, state: State, session: str, without: str) -> dict[str, Any]:
@@ -91,7 +100,7 @@ def numbers(workspace: Workspace, bases: Bases, state: State, session: str, with
     if without:
         kept = now.base.graph.allowed.copy()
         kept[place(now.base.graph, without)] = False
-    asked = live_of(workspace, state, now.base, kept)
+    asked = live_of(workspace, bases, state, now.base, kept)
     found = _found(workspace, asked, session)
     if isinstance(found, Measured):
         told = effect_words(found) if without else words_of(found)

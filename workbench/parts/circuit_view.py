@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from analyses.faithfulness import shares_of
 from analyses.grid import Grid
@@ -38,7 +39,7 @@ def view(
     now = edited_of(workspace, bases, state)
     if now is None:
         return {"state": "none"}
-    request = live_of(workspace, state, now.base, now.kept)
+    request = live_of(workspace, bases, state, now.base, now.kept)
     labels = now.draft.labels
     told = {node: " · ".join(filter(None, (labels.get(node), roles.get(node)))) for node in {*labels, *roles}}
     graph = drawn(
@@ -105,7 +106,7 @@ def edit_marks(now: Edited) -> dict[EdgeKey, Mark]:
 def words_of(now: Edited) -> str:
     """How large the circuit is, and what of it is not drawn or leads nowhere."""
     edges, total = int(now.kept.sum()), now.base.graph.n_edges
-    loose, nodes = edges - int(now.pruned.sum()), _nodes(now)
+    loose, nodes = edges - int(now.pruned.sum()), int(nodes_of(now).sum())
     parts = [f"{whole(edges)} of {whole(total)} edges, {whole(nodes)} nodes"]
     if loose:
         parts.append(f"{whole(loose)} on no path from the embedding to the logits, which count for nothing")
@@ -114,11 +115,12 @@ def words_of(now: Edited) -> str:
     return "; ".join(parts)
 
 
-def _nodes(now: Edited) -> int:
+def nodes_of(now: Edited) -> Bool[np.ndarray, " node"]:
+    """Which nodes of the graph have an edge of the circuit."""
     there = np.zeros(len(now.base.graph.nodes), dtype=bool)
     there[:-1] |= now.kept.any(axis=1)
     there[now.base.graph.targets[now.kept.any(axis=0)]] = True
-    return int(there.sum())
+    return there
 
 
 def curve_of(result: Result | None, inputs: Mapping[str, Any], state: State, now: Edited) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from workbench.parts.ablation_saving import save_row
 from workbench.parts.ablation_sweep import status
 from workbench.parts.ablation_watch import prompt_button
 from workbench.parts.circuit_layout import JUDGE, PREFIX
-from workbench.parts.circuit_request import Bases, edited_of, evaluation_of, search_of
+from workbench.parts.circuit_request import Bases, edited_of, evaluation_of
 from workbench.parts.empty import empty, inline_problem, problem
 from workbench.parts.export_menu import export_menu
 from workbench.parts.run_panel import Seen, button_of, cancel_id, facts_of
@@ -40,23 +40,23 @@ JUDGED = (
 )
 
 
-def heading(workspace: Workspace, state: State) -> Any:
+def heading(workspace: Workspace, bases: Bases, state: State) -> Any:
     """The search in words, or why it cannot be made."""
     try:
         if state.given:
             given = workspace.circuits.get(state.given)
             return ["A circuit of ", whole(given.circuit.size), " edges from ", html.Bdi(given.name), "."]
-        return sentence(search_of(workspace, state))
+        return sentence(bases.search(state))
     except WorkbenchError as error:
         return inline_problem(error)
 
 
-def watch_search(workspace: Workspace, state: State, session: str, theme: ThemeName = "light") -> Seen:
+def watch_search(bases: Bases, workspace: Workspace, state: State, session: str) -> Seen:
     """The search of a state as far as it is; it is never started by itself."""
     try:
         if state.given:
             return Seen(f"given {state.given}", None, "Find circuit", busy=True)
-        asked = search_of(workspace, state)
+        asked = bases.search(state)
         result, job = workspace.result(asked.id), workspace.job(asked.id)
     except WorkbenchError as error:
         return Seen(
@@ -70,11 +70,11 @@ def watch_search(workspace: Workspace, state: State, session: str, theme: ThemeN
     return Seen(f"{asked.id} {facts_of(job)}", told, FIND.get(run, run), busy)
 
 
-def come(workspace: Workspace, state: State) -> list[str]:
+def come(workspace: Workspace, bases: Bases, state: State) -> list[str]:
     """Which results that the page waits for are there: the search, the roles, the evaluation of the address."""
     try:
-        asked = [] if state.given else [search_of(workspace, state).id]
-        asked.append(circuit_roles.experiment_of(workspace, state).id)
+        asked = [] if state.given else [bases.search(state).id]
+        asked.append(circuit_roles.experiment_of(bases, state).id)
     except WorkbenchError:  # told where each is asked for
         asked = []
     return [name for name in (*asked, state.judged) if name and _there(workspace, name)]
