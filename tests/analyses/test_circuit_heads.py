@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analyses.analysis import normalised
 from analyses.circuit import Graph
 from analyses.circuit_heads import strongest_heads
 from hooks.model import instrument
@@ -65,10 +66,9 @@ def test_each_head_has_the_numbers_of_the_analyses_made_for_it(plain, told):
     assert told.grid("head_promotes").values[0] == pytest.approx(writes.grid("promoted").values[0], rel=1e-4, abs=1e-4)
 
 
-def test_an_evaluation_that_asks_for_no_heads_keeps_its_id(plain, circuit):
-    asked = {"circuit": circuit.model_dump(mode="json"), "controls": 0, "sizes": [1.0]}
-    run = runner(plain, "circuit_evaluation")
-    assert (
-        run(asked, clean=PROMPTS, corrupt=CORRUPT).id == run({**asked, "heads": 0}, clean=PROMPTS, corrupt=CORRUPT).id
-    )
-    assert "heads" not in run(asked, clean=PROMPTS, corrupt=CORRUPT).experiment.params
+def test_an_evaluation_that_asks_for_no_heads_keeps_its_id(told):
+    asked = {name: value for name, value in told.experiment.params.items() if name != "heads"}
+    plainly, none = (normalised(told.experiment.model_copy(update={"params": params}))
+                     for params in (asked, {**asked, "heads": 0}))  # fmt: skip
+    assert plainly.id == none.id != told.id
+    assert "heads" not in plainly.params
