@@ -38,6 +38,7 @@ window.wbCircuits = window.wbCircuits || {};
     shown = told;
     const panel = at("cir-panel");
     panel.dataset.state = told.state;
+    circuits.list(at("cir-lists"), told.lists);
     if (told.state !== "ok") { circuits.unnumbered(); return; }
     write("cir-size", told.words);
     circuits.curve.show(at("cir-curve"), told);

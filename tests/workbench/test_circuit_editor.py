@@ -171,7 +171,9 @@ def test_texts_of_users_stand_in_the_page_as_text(base):
     shown = circuit_details.details(now, "L0.mlp_out", "logit", {"L0.mlp_out": HOSTILE}, None)
     assert HOSTILE in text_of(shown)
     assert not all_of(shown, lambda c: "dangerously" in str(type(c)).lower())
-    assert "Nodes" in text_of(circuit_lists.lists(now, "logit"))
+    listed = circuit_lists.lists(now, "logit")
+    assert [pick for pick, *_ in listed["nodes"]] == list(now.circuit.nodes)
+    assert {tuple(pick.split(">")) for pick, *_ in listed["edges"]} == {edge.key for edge in now.circuit.edges}
 
 
 # -- with a model

@@ -21,12 +21,10 @@ from workbench.parts import (
     circuit_roles,
     circuit_routes,
     circuit_watch,
-    metric_field,
     run_panel,
 )
 from workbench.parts.ablation_watch import summary_of
-from workbench.parts.circuit_request import Bases, edited_of, evaluation_of, metric_of
-from workbench.parts.kinds import Kind
+from workbench.parts.circuit_request import Bases, edited_of, evaluation_of, unit_of
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -140,11 +138,6 @@ def _follow(app: Dash, workspace: Workspace, bases: Bases) -> None:
         )
 
 
-def unit_of(workspace: Workspace, state: urls.State) -> str:
-    """The unit of the scores of a state. Raises WorkbenchError."""
-    return metric_field.unit_of(metric_of(state, Kind.of(summary_of(workspace, state))))
-
-
 def _open(app: Dash, workspace: Workspace, bases: Bases) -> None:
     @app.callback(Output("cir-details", "children"), *CHANGES)
     def show(search: str, *_: Any) -> Any:
@@ -173,14 +166,7 @@ def _open(app: Dash, workspace: Workspace, bases: Bases) -> None:
 
 
 def _list(app: Dash, workspace: Workspace, bases: Bases) -> None:
-    @app.callback(Output("cir-lists", "children"), *CHANGES)
-    def show(search: str, _: Any) -> Any:
-        state = urls.read(search)
-        try:
-            now = edited_of(workspace, bases, state)
-            return None if now is None else circuit_lists.lists(now, unit_of(workspace, state))
-        except WorkbenchError:  # told where the search is
-            return None
+    """The form that adds an edge; the lists themselves come with the picture."""
 
     @app.callback(Output("cir-adder", "children"), Input("cir-come", "data"), State("url", "search"))
     def offer(_: Any, search: str) -> Any:

@@ -1,4 +1,4 @@
-"""The circuit as text: its nodes and edges in lists, for keyboard and screen reader, and the form that adds an edge."""
+"""The circuit as text, for keyboard and screen reader, as the browser lists it; and the form that adds an edge."""
 
 from __future__ import annotations
 
@@ -19,39 +19,31 @@ MOST_OFFERED = 60
 """Options that a list shows at a time; what is typed finds the others."""
 
 
-def lists(now: Edited, unit: str) -> list[Any]:
-    """Nodes as buttons, the strongest edges as a table."""
+def lists(now: Edited, unit: str) -> dict[str, Any]:
+    """Nodes and the strongest edges as plain text, each with what opens it.
+
+    Drawn by assets/circuit_lists.js: a thousand components of a page would take a browser seconds at every change.
+    """
     spec = spec_of(now, MOST_ROWS)
     edges = sorted(spec["edges"], key=lambda edge: -abs(edge["score"] or 0.0))
-    there = nodes_of(now)
-    nodes = [
-        html.Li(html.Button(sentence(node_words(node)), className="cir-pick", type="button", **{"data-cir-pick": node}))
-        for node, kept in zip(now.base.graph.nodes, there, strict=True)
-        if kept
-    ]
+    there = [node for node, kept in zip(now.base.graph.nodes, nodes_of(now), strict=True) if kept]
     more = f", the {MOST_ROWS} strongest" if spec["size"] > MOST_ROWS else ""
-    return [
-        html.Div([html.H3(f"Nodes ({whole(len(nodes))})"), html.Ul(nodes, className="cir-nodes")]),
-        html.Div([html.H3(f"Edges ({whole(spec['size'])}{more})"), _table(edges, unit)]),
-    ]
-
-
-def _table(edges: list[dict[str, Any]], unit: str) -> Any:
-    head = ("From", "To", "Channel", f"Score ({UNIT_WORDS.get(unit, unit)})")
-    rows = [
-        html.Tr(
+    return {
+        "nodes_title": f"Nodes ({whole(len(there))})",
+        "nodes": [[node, sentence(node_words(node))] for node in there],
+        "edges_title": f"Edges ({whole(spec['size'])}{more})",
+        "head": ["From", "To", "Channel", f"Score ({UNIT_WORDS.get(unit, unit)})"],
+        "edges": [
             [
-                html.Td(html.Button(sentence(node_words(edge["source"])), className="cir-pick", type="button",
-                                    **{"data-cir-pick": edge_text(edge["source"], edge["target"], edge["channel"])})),
-                html.Td(sentence(node_words(edge["target"]))),
-                html.Td(CHANNELS[edge["channel"]]),
-                html.Td(number(edge["score"], signed=True), className="wb-mono cir-score"),
+                edge_text(edge["source"], edge["target"], edge["channel"]),
+                sentence(node_words(edge["source"])),
+                sentence(node_words(edge["target"])),
+                CHANNELS[edge["channel"]],
+                number(edge["score"], signed=True),
             ]
-        )
-        for edge in edges
-    ]  # fmt: skip
-    header = html.Thead(html.Tr([html.Th(words, scope="col") for words in head]))
-    return html.Div(html.Table([header, html.Tbody(rows)], className="cir-table"), className="cir-scroll")
+            for edge in edges
+        ],
+    }
 
 
 def adder(now: Edited) -> Any:

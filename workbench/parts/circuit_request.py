@@ -79,6 +79,11 @@ def metric_of(state: State, kind: Kind) -> str:
     return state.metric if state.metric in offered else next(iter(offered), state.metric)
 
 
+def unit_of(workspace: Workspace, state: State) -> str:
+    """The unit of the scores of a state. Raises SpecError, ModelError."""
+    return metric_field.unit_of(metric_of(state, Kind.of(summary_of(workspace, state))))
+
+
 def keys_of(state: State, info: Mapping[str, Any]) -> Keys:
     """How keys and values are counted: cuts for real change them for all query heads that share them."""
     shared = (info["n_kv_heads"] or info["n_heads"]) < info["n_heads"]

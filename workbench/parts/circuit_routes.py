@@ -17,8 +17,8 @@ from workbench import live_circuits, urls
 from workbench.circuit_draft import changed, place
 from workbench.export.circuit import circuit_json, edge_list
 from workbench.figures.numbers import UNIT_WORDS, number, whole
-from workbench.parts import circuit_compare, circuit_roles
-from workbench.parts.circuit_request import Bases, edited_of, live_of
+from workbench.parts import circuit_compare, circuit_lists, circuit_roles
+from workbench.parts.circuit_request import Bases, edited_of, live_of, unit_of
 from workbench.parts.circuit_view import view
 from workbench.requests import CircuitRequest
 from workbench.urls import State
@@ -46,7 +46,10 @@ def register(app: Dash, workspace: Workspace, bases: Bases) -> None:
 
         def made() -> dict[str, Any]:
             roles = circuit_roles.roles_of(workspace, bases, state)
-            return view(workspace, bases, state, roles, circuit_compare.marks_of(workspace, bases, state))
+            told = view(workspace, bases, state, roles, circuit_compare.marks_of(workspace, bases, state))
+            now = edited_of(workspace, bases, state)
+            unit = unit_of(workspace, state)
+            return told if now is None else {**told, "lists": circuit_lists.lists(now, unit)}
 
         return _answer(made)
 
