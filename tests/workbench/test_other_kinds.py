@@ -20,7 +20,17 @@ from workbench.figures.architecture_words import describe
 from workbench.figures.numbers import number
 from workbench.figures.plan import stacks_of
 from workbench.pages import ablation, attention, model, prompt
-from workbench.parts import ablation_watch, answer_edited, answer_page, answers, frame, header_given, prompt_box, tray
+from workbench.parts import (
+    ablation_watch,
+    answer_edited,
+    answer_page,
+    answers,
+    frame,
+    header,
+    header_given,
+    prompt_box,
+    tray,
+)
 from workbench.parts import attention_data as data
 from workbench.parts.ablation_picker import scoped_spec
 from workbench.parts.ablation_request import metrics_of, selection, sweeps_of
