@@ -27,7 +27,8 @@ ARGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""The first is a browser without a window's own surroundings, which cost as much as many a page."""
 # Shared machines are slow at times; nothing here measures speed.
 PATIENCE = 60_000
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
 IOI = "When Mary and John went to the store, John gave a drink to"
-HOSTILE = ["<script>alert(1)</script>&lt;b&gt;", '"><img src=x onerror=alert(1)><!--#x']
+HOSTILE = '<script>alert(1)</script>&lt;b&gt;"><img src=x onerror=alert(1)><!--#x'
 
 
 def query(page: Page) -> dict[str, str]:
@@ -77,27 +77,24 @@ def test_enter_uses_the_prompt_and_the_address_keeps_it(page: Page, app_url: str
     expect(page.locator("#prompt-answer")).to_have_value("")
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "words"),
-    [
-        ("text", "", "empty"),
-        ("text", "word " * 400, "positions for 256"),
-        ("answer", " Mary and John", "tokens"),
-    ],
-)
-def test_what_cannot_be_used_is_explained_beside_it_and_nothing_is_lost(
-    page: Page, app_url: str, field: str, value: str, words: str
-) -> None:
+def test_what_cannot_be_used_is_explained_beside_it_and_nothing_is_lost(page: Page, app_url: str) -> None:
     ready(page, app_url)
     before = page.url
     page.locator("#header-prompt").click()
-    page.locator(f"#prompt-{field}").fill(value)
-    page.locator("#prompt-apply").click()
-    error = page.locator("#prompt-error")
-    expect(error).to_contain_text(words)
-    expect(error.locator(".wb-muted")).not_to_be_empty()
-    expect(page.locator(f"#prompt-{field}")).to_have_value(value)
-    assert page.url == before
+    right = page.locator("#prompt-text").input_value()
+    for field, value, words in (
+        ("text", "", "empty"),
+        ("text", "word " * 400, "positions for 256"),
+        ("answer", " Mary and John", "tokens"),
+    ):
+        page.locator("#prompt-text").fill(right)
+        page.locator(f"#prompt-{field}").fill(value)
+        page.locator("#prompt-apply").click()
+        error = page.locator("#prompt-error")
+        expect(error).to_contain_text(words)
+        expect(error.locator(".wb-muted")).not_to_be_empty()
+        expect(page.locator(f"#prompt-{field}")).to_have_value(value)
+        assert page.url == before
     page.locator("#prompt-text").fill(IOI)
     page.locator("#prompt-answer").fill(" Mary")
     page.locator("#prompt-apply").click()
@@ -265,7 +262,7 @@ def test_the_keyboard_reaches_everything_with_a_visible_focus(page: Page, app_ur
     page.keyboard.press("Tab")
     expect(page.locator(".wb-skip")).to_be_focused()
     seen = set()
-    for _ in range(14):
+    for _ in range(18):
         page.keyboard.press("Tab")
         name, outline = page.evaluate(
             "[document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]"
@@ -292,8 +289,8 @@ def test_at_phone_width_the_page_stacks_and_never_scrolls_sideways(page: Page, a
     assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 420
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_is_shown_literally_everywhere(page: Page, app_url: str, text: str) -> None:
+def test_hostile_text_is_shown_literally_everywhere(page: Page, app_url: str) -> None:
+    text = HOSTILE
     images, scripts = (
         "document.querySelectorAll('img[src=x]').length",
         "document.querySelectorAll('#page script').length",

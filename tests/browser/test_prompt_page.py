@@ -68,7 +68,7 @@ def test_the_chips_are_the_tokens_exactly_as_fed(page: Page, app_url: str, toy: 
     assert all(text.strip() for text in shown)
 
 
-@pytest.mark.parametrize("text", ["هذا اختبار", "The word سلام means hi", "每个人都有他的作战策略"])
+@pytest.mark.parametrize("text", ["هذا اختبار", "سلام means hi 每个人都有他的作战策略"])
 def test_any_script_stands_in_logical_order_without_byte_alphabet(page: Page, app_url: str, text: str) -> None:
     show(page, app_url, text)
     page.set_viewport_size({"width": 2400, "height": 900})
