@@ -37,8 +37,8 @@ run: install
 	@$(BIN)/workbench serve $(MODEL) --port $(PORT)
 
 test: $(VENV)/.installed-test browser model checks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --ignore tests/browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/browser
 
 checks: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -298,7 +298,7 @@ def test_hostile_text_is_shown_literally_everywhere(page: Page, app_url: str) ->
     edit = text.replace(";", "")
     page.goto(f"{app_url}/prompt?model=toy&answer=&foil=&prompt={quote(text)}&edits={quote('zero:' + edit)}")
     expect(page.locator("#prompt-table table")).to_be_visible()
-    expect(page.locator("#header-prompt")).to_contain_text(text)
+    expect(page.locator("#header-prompt")).to_contain_text(text[:25])
     assert text.replace(" ", "·") in "".join(page.locator("#prompt-chips bdi").all_text_contents())
     expect(page.locator("#tray")).to_contain_text(edit)
     page.locator("#prompt-chips button").first.hover()
