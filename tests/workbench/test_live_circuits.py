@@ -22,7 +22,10 @@ CLEAN = PromptSet(
     prompts=("When Mary and John went to", "When John and Mary went to"), answers=(" the", " the"), foils=(" a", " a")
 )
 INPUTS = {"clean": CLEAN, "corrupt": PromptSet(prompts=("When John and John went to", "When Mary and Mary went to"))}
-QUIET = lambda progress: None  # noqa: E731
+
+
+def quiet(progress: object) -> None:
+    """Whoever runs a request here asks for no progress."""
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +72,12 @@ def test_edges_that_lead_nowhere_change_nothing(opened, tiny_folder, graph):
 def test_an_edit_runs_the_layers_that_it_changes_alone(settings, tiny_folder, graph):
     desk = Desk.of(settings)
     kept = random_mask(graph, 2, share=0.9)
-    execute(request_of(tiny_folder, kept), desk, QUIET)
+    execute(request_of(tiny_folder, kept), desk, quiet)
     (held,) = desk.circuits._open.values()
     before = held.runs.layers
     after = kept.copy()
     after[0, graph.reader_index["logits", "in"]] ^= True
-    execute(request_of(tiny_folder, after), desk, QUIET)
+    execute(request_of(tiny_folder, after), desk, quiet)
     assert held.runs.layers - before == 1
     assert len(desk.circuits) == 1
 
@@ -82,7 +85,7 @@ def test_an_edit_runs_the_layers_that_it_changes_alone(settings, tiny_folder, gr
 def test_what_is_held_ready_is_bounded_and_goes_with_its_model(settings, tiny_folder, graph):
     desk = Desk.of(settings)
     for metric in ("logit_diff", "logprob", "prob"):
-        execute(request_of(tiny_folder, graph.allowed, metric=metric), desk, QUIET)
+        execute(request_of(tiny_folder, graph.allowed, metric=metric), desk, quiet)
     assert len(desk.circuits) == 2
     desk.circuits.forget_others(())
     assert len(desk.circuits) == 0

@@ -105,7 +105,7 @@ def _around(now: Edited, node: str) -> tuple[list[Place], list[Place], list[Plac
     if node != LOGITS:
         out[graph.node_index[node]] = True
     lacking = graph.allowed & (touching | out) & ~now.kept & base.scored
-    return tuple(_by_score(now, mask) for mask in (into, now.kept & out, lacking))  # type: ignore[return-value]
+    return _by_score(now, into), _by_score(now, now.kept & out), _by_score(now, lacking)
 
 
 def _by_score(now: Edited, mask: np.ndarray) -> list[Place]:
