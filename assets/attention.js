@@ -5,7 +5,7 @@
   const attention = (window.wbAttention = window.wbAttention || {});
   const none = () => window.dash_clientside.no_update;
   const SCORE_WORDS = { induction: "induction", previous_token: "previous token", duplicate_token: "duplicate token", first_token: "first token", entropy: "entropy" };
-  const FRAME = 16, SOON = 250, LOST = 20000; // ms: a frame, until the next look, until an answer counts as lost
+  const SETTLED = 500, SOON = 250, LOST = 20000; // ms: until a head is drawn, until the next look, until an answer counts as lost
   const wired = new WeakSet();
   let timer = 0;
 
@@ -74,14 +74,14 @@
     const words = score === null ? "" : ` · ${attention.scoreWords()} ${attention.twoDigits(score)}`;
     return attention.name(cell) + words;
   };
-  // The view is set before the address: the server is asked at once, and the address follows while it works.
+  // The server is asked at once; what follows the address waits until the head is likely drawn.
   attention.openHead = function (cell) {
     const { layer, head } = cell;
     if (missing(layer)) return;
     attention.shown.state = { ...attention.shown.state, layer, head };
     window.wb.set("attn-view", { data: viewOf(attention.shown.state, cell) });
     attention.paint();
-    setTimeout(attention.set, FRAME, { layer, head });
+    window.wb.setStateFirst({ layer, head }, SETTLED);
   };
   function viewOf(state, open) {
     const { tab, average, hide_first, edits } = state;

@@ -36,11 +36,22 @@ window.wb = window.wb || {};
     return text ? "?" + text : "";
   };
   wb.go = function (path, search, push) {
-    const target = path + search;
-    if (target === window.location.pathname + window.location.search) return;
-    window.history[push ? "pushState" : "replaceState"]({}, "", target);
-    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+    if (wb.write(path, search, push)) window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
   };
+  /* The address alone, without its followers; whether it changed. */
+  wb.write = function (path, search, push) {
+    const target = path + search;
+    if (target === window.location.pathname + window.location.search) return false;
+    window.history[push ? "pushState" : "replaceState"]({}, "", target);
+    return true;
+  };
+  /* The address now, its followers `later` ms after: what is done at once is not held up by them. */
+  wb.setStateFirst = function (changes, later) {
+    if (!wb.write(window.location.pathname, wb.search(changes), false)) return;
+    clearTimeout(telling);
+    telling = window.setTimeout(() => window.dispatchEvent(new CustomEvent("_dashprivate_pushstate")), later);
+  };
+  let telling = 0;
   /* Change fields of the state. {push: true} makes a step that the browser's Back undoes. */
   wb.setState = function (changes, options) {
     wb.go(window.location.pathname, wb.search(changes), Boolean(options && options.push));
@@ -74,7 +85,10 @@ window.wb = window.wb || {};
     const route = { path, inputs, ended: ended || (opened && before ? before.ended : failed), adapted };
     markNav(path);
     const prompts = [...CHOSEN, ...(state.task ? ["seed"] : [])].map((name) => print(state[name])).join("\n");
-    if (chosen !== null && prompts !== chosen) wb.close();
+    if (chosen !== null && prompts !== chosen) {
+      wb.close();
+      wb.set("given", { data: prompts });
+    }
     chosen = prompts;
     if (before && JSON.stringify(before) === JSON.stringify(route)) return NO_UPDATE();
     if (before && JSON.stringify(before.inputs) !== JSON.stringify(inputs)) wb.close();

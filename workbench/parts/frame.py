@@ -24,7 +24,10 @@ from workbench.requests import OpenRequest
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
-STORES = ("session", "theme", "tick", "job-events", "route", "model-state", "edits", "cancelled", "retry", "adapted")
+STORES = (
+    *("session", "theme", "tick", "job-events", "route", "given"),
+    *("model-state", "edits", "cancelled", "retry", "adapted"),
+)
 
 SILENT = "The workbench does not answer. Is it still running? This page goes on by itself when it is."
 

@@ -18,7 +18,6 @@ def header() -> Any:
     """The header's fixed parts; `facts` and `given` fill the rest."""
     return html.Header(
         [
-            dcc.Store(id="header-given-of"),
             html.Div(
                 [
                     html.Span(id="header-facts", className="wb-given"),

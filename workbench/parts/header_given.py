@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
 SHOWN_CHARACTERS, SHOWN_PROMPTS = 42, 3
-FIELDS = ("model", "task", "n", "seed", "variant", "data", "columns")
 EDIT_PROMPT = "Prompt: edit what the model is given, answer and foil"
 EDIT_TASK = "Prompts: choose one, a task’s, or your own table"
 
@@ -94,22 +93,21 @@ def given(state: urls.State, kind: Kind | None) -> str:
 
 
 def register(app: Dash, workspace: Workspace) -> None:
-    """Follow the choice of a task or a table, for which pages are not drawn anew."""
+    """Follow the choice of a task or a table (`wb.route` in assets/wb.js), for which pages are not drawn anew."""
 
     @app.callback(
         Output("header-given", "children", allow_duplicate=True),
-        Output("header-given-of", "data"),
-        Input("url", "search"),
-        State("header-given-of", "data"),
+        Input("given", "data"),
+        State("url", "search"),
         prevent_initial_call=True,
     )
-    def follow(search: str | None, before: list[Any] | None) -> Any:
+    def follow(_: str | None, search: str | None) -> Any:
         state = urls.read(search)
-        kind, now = kind_of(workspace, state), [getattr(state, field) for field in FIELDS]
-        if kind is None or now == before:
+        kind = kind_of(workspace, state)
+        if kind is None:
             raise PreventUpdate
         try:
             tokens = workspace.tokens(state.model, state.inputs()).lengths[0]
         except WorkbenchError:  # told where the page is drawn
             tokens = None
-        return pill(state, kind, tokens, many_of(workspace, state)), now
+        return pill(state, kind, tokens, many_of(workspace, state))
