@@ -25,6 +25,16 @@
     rows.setAttribute("aria-label", "Commands");
     document.getElementById("flyout-palette").append(input, rows);
   }
+  function buildHelp() {
+    const box = document.getElementById("flyout-help");
+    if (box.childElementCount) return;
+    const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+    box.append(make("h2", "Keys"), ...JSON.parse(box.dataset.keys).map(([key, what]) => {
+      const line = Object.assign(document.createElement("div"), { className: "wb-key" });
+      line.append(make("kbd", key), make("span", what));
+      return line;
+    }));
+  }
   function commands() {
     const box = document.getElementById("flyout-palette");
     if (!box.wbCommands) box.wbCommands = JSON.parse(box.dataset.commands || "[]");
@@ -80,6 +90,7 @@
     else wb.act(command.action);
   }
   window.addEventListener("wb-flyout", function (event) {
+    if (event.detail === "help") buildHelp();
     if (event.detail !== "palette") return;
     build();
     chosen = 0;

@@ -167,7 +167,10 @@ window.wb = window.wb || {};
   };
   const flyout = (name) => document.querySelector('[data-wb-flyout="' + name + '"]');
   let opener = null;
+  /* The flyout that opens as soon as the server has made its fields. */
+  let awaited = null;
   wb.close = function () {
+    awaited = null;
     for (const box of document.querySelectorAll('[data-wb-flyout][data-open="1"]')) box.dataset.open = "";
     document.documentElement.dataset.wbFlyout = "";
     if (opener && document.contains(opener)) opener.focus({ preventScroll: true });
@@ -176,9 +179,22 @@ window.wb = window.wb || {};
   wb.flyout = function (name) {
     const box = flyout(name);
     if (!box) return;
-    if (box.dataset.open === "1") { wb.close(); return; }
+    const again = box.dataset.open === "1" || awaited === name;
     wb.close();
+    if (again) return;
     opener = document.activeElement;
+    window.dispatchEvent(new CustomEvent("wb-flyout", { detail: name }));
+    if (box.childElementCount) { show(box, name); return; }
+    awaited = name;
+    const filled = new MutationObserver(function () {
+      filled.disconnect();
+      if (awaited === name) show(box, name);
+    });
+    filled.observe(box, { childList: true });
+    wb.set("flyout-" + name + "-wanted", { data: true });
+  };
+  function show(box, name) {
+    awaited = null;
     const pressed = opener && opener.dataset.wbAction === name;
     placeUnder(box, pressed ? opener : document.getElementById("header-" + name) || document.getElementById("header-prompt"));
     box.dataset.open = "1";
@@ -186,8 +202,7 @@ window.wb = window.wb || {};
     const fields = [...box.querySelectorAll("textarea, input:not([type=hidden]), button")];
     const first = fields.find((field) => field.offsetParent !== null);
     if (first) { first.focus(); if (first.select) first.select(); }
-    window.dispatchEvent(new CustomEvent("wb-flyout", { detail: name }));
-  };
+  }
   function placeUnder(box, anchor) {
     if (!anchor || box.classList.contains("wb-palette")) return;
     const place = anchor.getBoundingClientRect();

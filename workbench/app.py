@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from hooks.discover import discover
 from hooks.errors import WorkbenchError
 from workbench import urls
+from workbench.emptying import EmptyingDash
 from workbench.figures import theme as themes
 from workbench.pages.base import Page
 from workbench.parts import frame
@@ -48,7 +49,7 @@ log = logging.getLogger("workbench.app")
 def create_app(workspace: Workspace, *, model: str = "") -> Dash:
     """The app over a workspace. model: what `/` opens, the default model when empty."""
     pages = discover("workbench.pages", "PAGE", Page)
-    app = Dash(
+    app = EmptyingDash(
         "workbench",
         assets_folder=str(workspace.settings.assets_dir),
         assets_path_ignore=["models"],

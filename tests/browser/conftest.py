@@ -122,7 +122,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
     opened = context.new_page()
     watch = Watch()
     opened.on("console", watch.console)
-    opened.on("pageerror", lambda error: watch.errors.append(str(error)))
+    opened.on("pageerror", lambda error: watch.errors.append(error.stack or str(error)))
     opened.on("request", watch.request)
     opened.on("dialog", lambda dialog: (watch.dialogs.append(dialog.message), dialog.dismiss()))
     opened.set_default_timeout(PATIENCE)

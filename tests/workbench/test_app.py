@@ -13,9 +13,8 @@ from hooks.errors import InputError
 from workbench import urls
 from workbench.app import create_app
 from workbench.pages.base import Page
-from workbench.parts import frame, header, header_given, job_bar, tray
+from workbench.parts import frame, header, header_given, job_bar, model_picker, tray
 from workbench.parts.graph import graph
-from workbench.parts.model_picker import model_picker
 from workbench.requests import OpenRequest
 from workbench.urls import State
 from workbench.workspace import Workspace
@@ -211,7 +210,7 @@ def test_no_graph_offers_to_send_data_away() -> None:
 
 
 def test_the_picker_offers_every_alias(workspace: Workspace) -> None:
-    words = text(model_picker())
+    words = text(model_picker.content())
     for name in ("smollm2-135m", "gemma3-270m", "minilm", "toy"):
         assert name in words
 

@@ -145,7 +145,7 @@ def test_the_prompt_box_has_the_fields_of_the_kind(opened: Workspace, kind: str,
 
 def test_the_prompt_box_names_the_mask_token(opened: Workspace) -> None:
     state, kind = start(opened, "bert"), Kind.of(summary_of(opened, "bert"))
-    assert "[MASK]" in prompt_box.hint(opened, urls.write(state), kind)
+    assert "[MASK]" in prompt_box.hint(opened, state, kind)
 
 
 def test_the_header_says_image_text_and_target(opened: Workspace) -> None:

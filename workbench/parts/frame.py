@@ -15,7 +15,7 @@ from hooks.reference import ModelRef
 from workbench import urls
 from workbench.figures import theme as themes
 from workbench.pages.base import Page
-from workbench.parts import header, header_given, job_bar, model_picker, palette, prompt_box, task_picker, tray
+from workbench.parts import flyouts, header, header_given, job_bar, palette, tray
 from workbench.parts.empty import empty, problem
 from workbench.parts.kinds import Kind, fitted
 from workbench.parts.nav import nav
@@ -53,9 +53,7 @@ def layout(pages: Sequence[Page]) -> Any:
             html.A("Skip to the page", href="#page", className="wb-skip"),
             html.Div(frame, className="wb-frame"),
             html.Div(className="wb-scrim", **{"data-wb-action": "close"}),
-            model_picker.model_picker(),
-            prompt_box.prompt_box(),
-            task_picker.task_picker(),
+            *flyouts.shells(),
             palette.palette(pages),
             palette.help_keys(),
             html.Div(id="wb-toast", className="wb-toast", role="status", **{"aria-live": "polite"}),
@@ -81,9 +79,8 @@ def register(app: Dash, workspace: Workspace, pages: Sequence[Page]) -> None:
     """The frame's callbacks, and those of its parts."""
     by_path = {page.path: page for page in pages}
     _clientside(app)
-    for part in (header_given, prompt_box, task_picker, job_bar, tray):
+    for part in (header_given, flyouts, job_bar, tray):
         part.register(app, workspace)
-    model_picker.register(app)
 
     @app.callback(
         Output("page", "children"),

@@ -16,7 +16,7 @@ from workbench.models.aliases import ALIASES
 from workbench.parts.empty import inline_problem
 
 
-def model_picker() -> Any:
+def content() -> list[Any]:
     """The flyout under the header's model name."""
     choices = [
         html.Button(
@@ -33,18 +33,12 @@ def model_picker() -> Any:
         placeholder="./my-model or org/name@revision",
         **{"data-wb-enter": "model-apply"},
     )
-    return html.Div(
-        [
-            html.H2("Open a model"),
-            html.Div(choices, className="wb-choices"),
-            html.Div([field, dmc.Button("Open model", id="model-apply")], className="wb-field-row"),
-            html.Div(id="model-error", className="wb-error-slot", **{"aria-live": "polite"}),
-        ],
-        className="wb-flyout",
-        id="flyout-model",
-        role="dialog",
-        **{"aria-label": "Open a model", "data-wb-flyout": "model"},
-    )
+    return [
+        html.H2("Open a model"),
+        html.Div(choices, className="wb-choices"),
+        html.Div([field, dmc.Button("Open model", id="model-apply")], className="wb-field-row"),
+        html.Div(id="model-error", className="wb-error-slot", **{"aria-live": "polite"}),
+    ]
 
 
 def register(app: Dash) -> None:

@@ -1,4 +1,4 @@
-"""The command palette and the map of keys; both are filled and moved by assets/palette.js."""
+"""The command palette and the map of keys; both are filled by assets/palette.js."""
 
 from __future__ import annotations
 
@@ -54,11 +54,9 @@ def palette(pages: Sequence[Page]) -> Any:
 
 def help_keys() -> Any:
     """All keys, beside the page rather than over it."""
-    lines = [html.Div([html.Kbd(key), html.Span(what)], className="wb-key") for key, what in KEYS]
     return html.Div(
-        [html.H2("Keys"), *lines],
         className="wb-flyout wb-help",
         id="flyout-help",
         role="dialog",
-        **{"aria-label": "Keys", "data-wb-flyout": "help"},
+        **{"aria-label": "Keys", "data-wb-flyout": "help", "data-keys": json.dumps(KEYS)},
     )

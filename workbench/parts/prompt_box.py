@@ -25,67 +25,75 @@ SPECIAL = [
 TYPED: dict[str, Any] = {"classNames": {"input": "wb-mono"}, "data-wb-enter": "prompt-apply"}
 PARTS = ("text", "image", "target", "tokens", "classes", "reading")
 """The parts of the box, of which a kind of model has some."""
+USUAL = frozenset({"text", "tokens", "reading"})
+"""Those of a decoder, for a model that is not known yet."""
 NONE = {"value": "", "label": "none"}
 
 
-def prompt_box() -> Any:
-    """The flyout under the header's prompt. Enter uses it, Shift-Enter makes a new line."""
+def content(workspace: Workspace, state: urls.State) -> list[Any]:
+    """The flyout under the header's prompt, with what the address says. Enter uses it, Shift-Enter makes a new line."""
     keys = [html.Kbd("Enter"), " uses it, ", html.Kbd("Shift Enter"), " new line"]
     use = [dmc.Button("Use prompt", id="prompt-apply"), html.Span(keys, className="wb-muted wb-only-wide")]
-    return html.Div(
-        [
-            html.H2("Prompt", id="prompt-title"),
-            _part("image", prompt_image.field(), hidden=True),
-            _part("text", _text("prompt-text", "Text", 3)),
-            _part("target", _text("prompt-target", "Target so far", 1), hidden=True),
-            _part("tokens", _pair(_token("answer", "Answer"), _token("foil", "Foil"))),
-            _part("classes", _pair(_class("answer", "Answer"), _class("foil", "Foil")), hidden=True),
-            _part("reading", _pair(*_reading())),
-            html.Div(id="prompt-error", className="wb-error-slot", **{"aria-live": "polite"}),
-            html.Div(use, className="wb-field-row"),
-        ],
-        className="wb-flyout",
-        id="flyout-prompt",
-        role="dialog",
-        **{"aria-label": "Prompt", "data-wb-flyout": "prompt"},
-    )
-
-
-def _part(name: str, content: Any, *, hidden: bool = False) -> Any:
-    return html.Div(content, id=f"prompt-part-{name}", hidden=hidden)
+    kind = kind_of(workspace, state)
+    there = fields_of(kind) if kind is not None else USUAL
+    classes = _classes(kind)
+    parts = {
+        "image": prompt_image.field(prompt_image.shown(state, kind)),
+        "text": _text("prompt-text", "Text", 3, state.prompt, hint(workspace, state, kind)),
+        "target": _text("prompt-target", "Target so far", 1, state.target),
+        "tokens": _pair(_token("answer", "Answer", state.answer), _token("foil", "Foil", state.foil)),
+        "classes": _pair(
+            _class("answer", "Answer", state.answer, classes), _class("foil", "Foil", state.foil, classes)
+        ),
+        "reading": _pair(*_reading(state)),
+    }
+    return [
+        html.H2(kind.given if kind is not None else "Prompt", id="prompt-title"),
+        *(html.Div(part, id=f"prompt-part-{name}", hidden=name not in there) for name, part in parts.items()),
+        html.Div(id="prompt-error", className="wb-error-slot", **{"aria-live": "polite"}),
+        html.Div(use, className="wb-field-row"),
+    ]
 
 
 def _pair(*fields: Any) -> Any:
     return html.Div(list(fields), className="wb-field-pair")
 
 
-def _text(id: str, label: str, rows: int) -> Any:
-    return dmc.Textarea(id=id, label=label, autosize=True, minRows=rows, maxRows=10, spellCheck=False, **TYPED)
-
-
-def _token(name: str, label: str) -> Any:
-    about = {"answer": "One token; a leading space counts", "foil": "The wrong token to compare with"}[name]
-    return dmc.TextInput(id=f"prompt-{name}", label=label, description=about, **TYPED)
-
-
-def _class(name: str, label: str) -> Any:
-    about = {"answer": "The class that would be right", "foil": "The class to compare it with"}[name]
-    return dmc.Select(
-        id=f"prompt-{name}-class", label=label, description=about, data=[NONE], allowDeselect=False, searchable=True,
-        comboboxProps={"withinPortal": False},
+def _text(id: str, label: str, rows: int, value: str, about: str = "") -> Any:
+    return dmc.Textarea(
+        id=id, label=label, value=value, description=about, autosize=True, minRows=rows, maxRows=10, spellCheck=False,
+        **TYPED,
     )  # fmt: skip
 
 
-def _reading() -> list[Any]:
+def _token(name: str, label: str, value: str) -> Any:
+    about = {"answer": "One token; a leading space counts", "foil": "The wrong token to compare with"}[name]
+    return dmc.TextInput(id=f"prompt-{name}", label=label, value=value, description=about, **TYPED)
+
+
+def _classes(kind: Kind | None) -> list[dict[str, str]]:
+    return [*({"value": name, "label": name} for name in (kind.classes if kind is not None else ())), NONE]
+
+
+def _class(name: str, label: str, value: str, data: list[dict[str, str]]) -> Any:
+    about = {"answer": "The class that would be right", "foil": "The class to compare it with"}[name]
+    return dmc.Select(
+        id=f"prompt-{name}-class", label=label, description=about, data=data, value=value, allowDeselect=False,
+        searchable=True, comboboxProps={"withinPortal": False},
+    )  # fmt: skip
+
+
+def _reading(state: urls.State) -> list[Any]:
     """How the text becomes tokens."""
     added = dmc.Select(
         id="prompt-special",
         label="Special tokens added",
         data=SPECIAL,
+        value=state.special,
         allowDeselect=False,
         comboboxProps={"withinPortal": False},
     )
-    return [added, dmc.Switch(id="prompt-plain", label="Read special-token text as plain text")]
+    return [added, dmc.Switch(id="prompt-plain", label="Read special-token text as plain text", checked=state.plain)]
 
 
 def register(app: Dash, workspace: Workspace) -> None:
@@ -135,13 +143,15 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         Output("prompt-title", "children"),
         Input("model-state", "data"),
         State("url", "search"),
+        prevent_initial_call=True,
     )
     def shape(_: Any, search: str | None) -> Any:
-        kind = kind_of(workspace, urls.read(search))
+        state = urls.read(search)
+        kind = kind_of(workspace, state)
         if kind is None:
             raise PreventUpdate
-        data = [*({"value": name, "label": name} for name in kind.classes), NONE]
-        return (*(name not in fields_of(kind) for name in PARTS), data, data, hint(workspace, search, kind), kind.given)
+        data, there = _classes(kind), fields_of(kind)
+        return (*(name not in there for name in PARTS), data, data, hint(workspace, state, kind), kind.given)
 
     fields = ("text", "answer", "foil", "special", "target", "answer-class", "foil-class")
     app.clientside_callback(
@@ -149,6 +159,7 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         *(Output(f"prompt-{name}", "value") for name in fields),
         Output("prompt-plain", "checked"),
         Input("route", "data"),
+        prevent_initial_call=True,
     )
 
 
@@ -165,10 +176,12 @@ def fields_of(kind: Kind) -> frozenset[str]:
     return frozenset(name for name, has in there.items() if has)
 
 
-def hint(workspace: Workspace, search: str | None, kind: Kind) -> str:
+def hint(workspace: Workspace, state: urls.State, kind: Kind | None) -> str:
     """What the text is for, where that needs saying."""
+    if kind is None:
+        return ""
     if kind.task == "masked":
-        mask = workspace.ask_tokenizer(urls.read(search).model, lambda tokenizer, _: tokenizer.mask_token)
+        mask = workspace.ask_tokenizer(state.model, lambda tokenizer, _: tokenizer.mask_token)
         return f"Write {mask} where the model is to fill in a token." if mask else "This tokenizer has no mask token."
     return {
         "seq2seq": "What the encoder reads",

@@ -18,7 +18,7 @@ from workbench.images import MOST_BYTES
 from workbench.parts.empty import inline_problem
 from workbench.parts.icons import icon
 from workbench.parts.image_view import preview
-from workbench.parts.kinds import kind_of
+from workbench.parts.kinds import Kind, kind_of
 
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
@@ -27,8 +27,8 @@ ROUTE = "/data/image"
 ACCEPT = ".png,.jpg,.jpeg,.npy"
 
 
-def field() -> Any:
-    """Upload, sample buttons and the preview. What is chosen is used at once."""
+def field(picture: Any = None) -> Any:
+    """Upload, sample buttons and the preview, at first `picture`. What is chosen is used at once."""
     drop = ["Drop a picture here, or ", html.Span("choose a file", className="wb-link"), " (PNG, JPEG, NPY)"]
     upload = dcc.Upload(
         drop, id="prompt-upload", className="prompt-upload", accept=ACCEPT, max_size=MOST_BYTES, multiple=False
@@ -38,7 +38,7 @@ def field() -> Any:
                         type="button", title="A random input of the model’s size")  # fmt: skip
     return html.Div(
         [
-            html.Div(id="prompt-preview", className="prompt-preview"),
+            html.Div(picture, id="prompt-preview", className="prompt-preview"),
             html.Div([upload, html.Div([sample, other], className="wb-field-row")], className="prompt-image-side"),
         ],
         className="prompt-image",
@@ -50,11 +50,17 @@ def register(app: Dash, workspace: Workspace) -> None:
     _choose(app, workspace)
     _serve(app, workspace)
 
-    @app.callback(Output("prompt-preview", "children"), Input("route", "data"), State("url", "search"))
-    def show(_: Any, search: str | None) -> Any:
+    @app.callback(
+        Output("prompt-preview", "children"), Input("route", "data"), State("url", "search"), prevent_initial_call=True
+    )
+    def follow(_: Any, search: str | None) -> Any:
         state = urls.read(search)
-        kind = kind_of(workspace, state)
-        return preview(state, kind) if kind is not None and kind.image and state.image else None
+        return shown(state, kind_of(workspace, state))
+
+
+def shown(state: urls.State, kind: Kind | None) -> Any:
+    """The picture that the address names; None without one."""
+    return preview(state, kind) if kind is not None and kind.image and state.image else None
 
 
 def _choose(app: Dash, workspace: Workspace) -> None:

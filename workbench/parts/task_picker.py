@@ -42,48 +42,51 @@ def button_words(state: urls.State) -> list[Any]:
     return [icon("edit", size=16), words]
 
 
-def task_picker() -> Any:
-    """The flyout."""
+def content(workspace: Workspace, state: urls.State) -> list[Any]:
+    """The flyout, with what the address says."""
     names = [{"value": ONE, "label": "One prompt"}, *({"value": t.name, "label": t.title} for t in tasks().values())]
+    name, n, seed, table = fields_of(workspace, state)
+    no_task, no_table, variants, variant = shape_of(state, name)
+    columns = columns_shown(table)
+    given = (name, n, seed, variant, table, *(value for _, value in columns))
+    return [
+        dcc.Store(id="task-table", data=table),
+        html.H2("Prompts"),
+        dmc.Select(
+            id="task-name",
+            label="Work on",
+            data=[*names, {"value": OWN, "label": "My own table"}],
+            value=name,
+            allowDeselect=False,
+            **HERE,
+        ),
+        html.Div(_task_fields(n, seed, variants, variant), id="task-part-task", hidden=no_task),
+        html.Div(_table_fields(columns), id="task-part-table", hidden=no_table),
+        html.Div(id="task-error", className="wb-error-slot", **{"aria-live": "polite"}),
+        html.Div([dmc.Button("Use these prompts", id="task-apply")], className="wb-field-row"),
+        html.Div(previewed(workspace, state, *given), id="task-preview", className="wb-stack"),
+    ]
+
+
+def _task_fields(n: int, seed: int, variants: list[dict[str, str]], variant: str | None) -> Any:
     return html.Div(
         [
-            dcc.Store(id="task-table"),
-            html.H2("Prompts"),
+            dmc.NumberInput(id="task-n", label="Pairs", value=n, min=1, max=MOST, allowDecimal=False),
+            dmc.NumberInput(id="task-seed", label="Seed", value=seed, min=0, allowDecimal=False),
             dmc.Select(
-                id="task-name",
-                label="Work on",
-                data=[*names, {"value": OWN, "label": "My own table"}],
-                value=ONE,
-                allowDeselect=False,
-                **HERE,
+                id="task-variant", label="Corruption", data=variants, value=variant, allowDeselect=False, **HERE
             ),
-            html.Div(_task_fields(), id="task-part-task", hidden=True),
-            html.Div(_table_fields(), id="task-part-table", hidden=True),
-            html.Div(id="task-error", className="wb-error-slot", **{"aria-live": "polite"}),
-            html.Div([dmc.Button("Use these prompts", id="task-apply")], className="wb-field-row"),
-            html.Div(id="task-preview", className="wb-stack"),
-        ],
-        className="wb-flyout",
-        id="flyout-task",
-        role="dialog",
-        **{"aria-label": "Prompts", "data-wb-flyout": "task"},
-    )
-
-
-def _task_fields() -> Any:
-    return html.Div(
-        [
-            dmc.NumberInput(id="task-n", label="Pairs", value=16, min=1, max=MOST, allowDecimal=False),
-            dmc.NumberInput(id="task-seed", label="Seed", value=0, min=0, allowDecimal=False),
-            dmc.Select(id="task-variant", label="Corruption", data=[], allowDeselect=False, **HERE),
         ],
         className="wb-field-pair",
     )
 
 
-def _table_fields() -> Any:
+def _table_fields(columns: list[tuple[list[str], str | None]]) -> Any:
     drop = ["Drop a file here, or ", html.Span("choose one", className="wb-link"), " (JSONL, CSV)"]
-    chosen = [dmc.Select(id=f"task-column-{role}", label=role, data=[], clearable=True, **HERE) for role in COLUMNS]
+    chosen = [
+        dmc.Select(id=f"task-column-{role}", label=role, data=data, value=value, clearable=True, **HERE)
+        for role, (data, value) in zip(COLUMNS, columns, strict=True)
+    ]
     return [
         dcc.Upload(drop, id="task-upload", className="prompt-upload", accept=".jsonl,.csv", max_size=MOST_BYTES),
         dmc.Textarea(id="task-paste", label="Or paste rows", minRows=2, maxRows=6, autosize=True, spellCheck=False),
@@ -156,8 +159,10 @@ def chosen(
 
 
 def _say(app: Dash) -> None:
-    @app.callback(Output("header-task", "children"), Input("url", "search"), prevent_initial_call=True)
-    def words(search: str | None) -> list[Any]:
+    @app.callback(
+        Output("header-task", "children"), Input("given", "data"), State("url", "search"), prevent_initial_call=True
+    )
+    def words(_: str | None, search: str | None) -> list[Any]:
         return button_words(urls.read(search))
 
 
@@ -166,13 +171,12 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         *(Output(*field) for field in FIELDS[:3]),
         Output("task-table", "data"),
         Input("route", "data"),
+        Input("given", "data"),
         State("url", "search"),
+        prevent_initial_call=True,
     )
-    def follow(_: Any, search: str | None) -> Any:
-        state = urls.read(search)
-        known = state.task if state.task in tasks() else ""
-        name = known or (OWN if state.data else ONE)
-        return name, state.n, state.seed, _kept(workspace, state)
+    def follow(_: Any, __: str | None, search: str | None) -> Any:
+        return fields_of(workspace, urls.read(search))
 
     @app.callback(
         Output("task-part-task", "hidden"),
@@ -181,13 +185,31 @@ def _follow(app: Dash, workspace: Workspace) -> None:
         Output("task-variant", "value"),
         Input("task-name", "value"),
         State("url", "search"),
+        prevent_initial_call=True,
     )
     def shape(name: str, search: str | None) -> Any:
-        state, task = urls.read(search), tasks().get(name)
-        if task is None:
-            return True, name != OWN, [], None
-        data = [{"value": key, "label": words} for key, words in task.variants.items()]
-        return False, True, data, state.variant if state.variant in task.variants else task.variant
+        return shape_of(urls.read(search), name)
+
+
+def fields_of(workspace: Workspace, state: urls.State) -> tuple[str, int, int, dict[str, Any] | None]:
+    """What a state says: the choice, the number of pairs, the seed, the table."""
+    known = state.task if state.task in tasks() else ""
+    return known or (OWN if state.data else ONE), state.n, state.seed, _kept(workspace, state)
+
+
+def shape_of(state: urls.State, name: str) -> tuple[bool, bool, list[dict[str, str]], str | None]:
+    """For a choice: whether a task's and a table's fields are hidden, the corruptions, and the chosen one."""
+    task = tasks().get(name)
+    if task is None:
+        return True, name != OWN, [], None
+    data = [{"value": key, "label": words} for key, words in task.variants.items()]
+    return False, True, data, state.variant if state.variant in task.variants else task.variant
+
+
+def columns_shown(table: dict[str, Any] | None) -> list[tuple[list[str], str | None]]:
+    """For each role, the columns of a table and the one that holds it."""
+    held = table["held"] if table else {}
+    return [(table["columns"] if table else [], held.get(role)) for role in COLUMNS]
 
 
 def _kept(workspace: Workspace, state: urls.State) -> dict[str, Any] | None:
@@ -236,22 +258,31 @@ def _read(app: Dash, workspace: Workspace) -> None:
     @app.callback(
         *(Output(f"task-column-{role}", prop) for role in COLUMNS for prop in ("data", "value")),
         Input("task-table", "data"),
+        prevent_initial_call=True,
     )
     def columns(table: dict[str, Any] | None) -> Any:
-        held = table["held"] if table else {}
-        data = table["columns"] if table else []
-        return [part for role in COLUMNS for part in (data, held.get(role))]
+        return [part for column in columns_shown(table) for part in column]
 
 
 def _show(app: Dash, workspace: Workspace) -> None:
-    @app.callback(Output("task-preview", "children"), *(Input(*field) for field in FIELDS), State("url", "search"))
+    @app.callback(
+        Output("task-preview", "children"),
+        *(Input(*field) for field in FIELDS),
+        State("url", "search"),
+        prevent_initial_call=True,
+    )
     def show(*given: Any) -> Any:
         *values, search = given
-        try:
-            state = chosen(urls.read(search), *values)
-            return preview(workspace, state) if is_many(state) else None
-        except WorkbenchError as error:
-            return inline_problem(error)
+        return previewed(workspace, urls.read(search), *values)
+
+
+def previewed(workspace: Workspace, state: urls.State, *values: Any) -> Any:
+    """What the fields choose, shown; or what is wrong with them."""
+    try:
+        state = chosen(state, *values)
+        return preview(workspace, state) if is_many(state) else None
+    except WorkbenchError as error:
+        return inline_problem(error)
 
 
 def preview(workspace: Workspace, state: urls.State) -> list[Any]:
