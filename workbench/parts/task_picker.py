@@ -170,12 +170,11 @@ def _follow(app: Dash, workspace: Workspace) -> None:
     @app.callback(
         *(Output(*field) for field in FIELDS[:3]),
         Output("task-table", "data"),
-        Input("route", "data"),
         Input("given", "data"),
         State("url", "search"),
         prevent_initial_call=True,
     )
-    def follow(_: Any, __: str | None, search: str | None) -> Any:
+    def follow(_: str | None, search: str | None) -> Any:
         return fields_of(workspace, urls.read(search))
 
     @app.callback(
