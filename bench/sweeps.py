@@ -74,7 +74,7 @@ class Plain:
 
     def __init__(self, folder: str, clean: Tensor, corrupt: Tensor) -> None:
         self.model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
-        self.model.eval()
+        self.model.to(clean.device).eval()
         self.clean, self.values = clean, self._capture(corrupt)
 
     def _capture(self, ids: Tensor) -> dict[tuple[str, int], Tensor]:
@@ -124,7 +124,8 @@ class Lens:
 
         plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = TransformerBridge.boot_transformers(folder, hf_model=plain, tokenizer=tokenizer, device="cpu")
+        device = str(clean.device)
+        self.model = TransformerBridge.boot_transformers(folder, hf_model=plain, tokenizer=tokenizer, device=device)
         self.clean = clean
         with torch.inference_mode():
             self.values = self.model.run_with_cache(corrupt)[1]
@@ -147,9 +148,17 @@ class Lens:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    _finished()
     start = time.perf_counter()
     work()
+    _finished()
     return time.perf_counter() - start
+
+
+def _finished() -> None:
+    """Wait for what a GPU was asked to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def peak_above(work: Callable[[], object]) -> int:
@@ -228,7 +237,7 @@ def main() -> None:
     model = open_model(asked.model)
     folder = str(resolve(asked.model, Settings.load()).folder)
     bench = Bench(model, experiment(asked.model))
-    clean, corrupt = bench.batch("clean").ids, bench.batch("corrupt").ids
+    clean, corrupt = (bench.batch(name).ids.to(model.device) for name in ("clean", "corrupt"))
     peers: dict[str, Any] = {"plain_hooks": Plain(folder, clean, corrupt)}
     try:
         peers["transformer_lens"] = Lens(folder, clean, corrupt)
@@ -240,6 +249,7 @@ def main() -> None:
     given: dict[str, Any] = {"model": model, "name": asked.model, "peers": peers, "rounds": asked.rounds}
     report = {
         "tokens": length,
+        "device": torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "zero_ablation_of_heads": compared(by_head, patch=False, **given),
         "patching_resid_pre": compared(by_position, patch=True, **given),
