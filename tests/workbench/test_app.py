@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dash import dcc
+from dash import Input, Output, dcc, html, no_update
 
 from hooks.errors import InputError
 from workbench import urls
 from workbench.app import create_app
+from workbench.emptying import EmptyingDash, emptied
 from workbench.pages.base import Page
-from workbench.parts import frame, header, header_given, job_bar, model_picker, tray
+from workbench.parts import flyouts, frame, header, header_given, job_bar, model_picker, tray
 from workbench.parts.graph import graph
 from workbench.requests import OpenRequest
 from workbench.urls import State
@@ -217,3 +218,53 @@ def test_the_picker_offers_every_alias(workspace: Workspace) -> None:
 
 def test_the_state_of_a_link_reaches_the_page(workspace: Workspace, state: State) -> None:
     assert urls.read(urls.write(state)) == state
+
+
+def ids(component: Any) -> dict[str, Any]:
+    """The components with an id, by id."""
+    return {key: value for key in component for value in [component[key]]}
+
+
+def flyout(workspace: Workspace, name: str, state: State) -> dict[str, Any]:
+    """The components of a flyout that have an id."""
+    made = next(one for one in flyouts.FLYOUTS if one.name == name).content(workspace, state)
+    return ids(html.Div(made))
+
+
+def test_a_flyout_opens_with_what_the_address_says(workspace: Workspace) -> None:
+    state = State(model="toy", prompt="a cat", answer=" x", foil=" y", special="none", plain=True)
+    made = flyout(workspace, "prompt", state)
+    said = {name: made[f"prompt-{name}"].value for name in ("text", "answer", "foil", "special")}
+    assert said == {"text": "a cat", "answer": " x", "foil": " y", "special": "none"}
+    assert made["prompt-plain"].checked and made["prompt-part-image"].hidden and not made["prompt-part-text"].hidden
+    task = flyout(workspace, "task", State(model="toy", task="ioi", n=5, seed=3))
+    assert [task[f"task-{name}"].value for name in ("name", "n", "seed", "variant")] == ["ioi", 5, 3, "flip"]
+    assert "5 prompts" in text(task["task-preview"]) and task["task-part-table"].hidden
+    key = workspace.tables.put("mine.csv", "csv", "prompt,answer\nMary went, x\n")
+    table = flyout(workspace, "task", State(model="toy", data=key))
+    assert table["task-name"].value == "own" and table["task-part-task"].hidden
+    assert (table["task-column-prompt"].value, table["task-column-prompt"].data) == ("prompt", ["prompt", "answer"])
+
+
+def test_a_flyout_has_no_field_before_it_is_wanted(workspace: Workspace) -> None:
+    layout = create_app(workspace).layout
+    for one in flyouts.FLYOUTS:
+        assert getattr(layout[f"flyout-{one.name}"], "children", None) is None
+
+
+def test_a_place_that_becomes_empty_is_sent_as_an_empty_list() -> None:
+    one, two, other = Output("a", "children"), Output("b", "children"), Output("c", "data")
+    assert emptied([one], None) == [] and emptied([other], None) is None
+    assert emptied([one, two, other], (None, "x", None)) == [[], "x", None]
+    assert emptied([one, two], no_update) is no_update
+    app = EmptyingDash("emptying")
+
+    @app.callback(one, Input("c", "data"))
+    def nothing(_: Any) -> None:
+        return None
+
+    app.layout = html.Div(id="a")
+    asked = {"output": "a.children", "outputs": {"id": "a", "property": "children"}, "changedPropIds": ["c.data"]}
+    inputs = [{"id": "c", "property": "data", "value": 1}]
+    sent = app.server.test_client().post("/_dash-update-component", json=asked | {"inputs": inputs})
+    assert sent.get_json()["response"] == {"a": {"children": []}}
