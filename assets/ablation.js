@@ -273,7 +273,7 @@ window.wbAblation = window.wbAblation || {};
   ablation.controls = function (kind, metric, over, within, site, own, inside) {
     const state = window.wb.state();
     if (kind && kind !== state.kind) window.wb.set("abl-change", { data: { kind, at: Date.now() } });
-    const changes = { metric: ablation.metric(metric, own, state), over, site, within: typeof within === "number" ? within : state.within, hide_inside: Boolean(inside) };
+    const changes = { metric: ablation.metric(metric, own, state), over, site, within: over === "neuron" && typeof within === "number" ? within : state.within, hide_inside: Boolean(inside) };
     const changed = Object.entries(changes).filter(([name, value]) => value !== undefined && value !== null && value !== state[name]);
     if (changed.length) window.wb.setState(Object.fromEntries(changed));
     return none();

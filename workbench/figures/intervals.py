@@ -7,7 +7,7 @@ without such a NAME, as those of a control, are a range of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,6 +80,11 @@ def inside(grid: Grid, control: Bounds) -> np.ndarray:
     """True where an effect lies within a control's range: no stronger than what parts do that nobody picked."""
     within = (grid.values >= float(control.low.values)) & (grid.values <= float(control.high.values))
     return np.asarray(within & _known(grid))
+
+
+def outside(grid: Grid, control: Bounds) -> Grid:
+    """The effects outside a control's range; the others as if they were not known."""
+    return replace(grid, valid=_known(grid) & ~inside(grid, control))
 
 
 def _known(grid: Grid) -> np.ndarray:

@@ -17,6 +17,7 @@ from workbench.figures.ablation import CellMap
 from workbench.figures.numbers import number
 
 Action = Literal["toggle", "open", "neuron", "none"]
+NONE_OUTSIDE = "No cell lies outside the control’s range."
 
 
 def cells(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dash_mantine_components as dmc
-import numpy as np
 from dash import html
 
 from analyses.grid import Grid
 from workbench.figures.ablation import CellMap, blank, cell_map, reach_of, strongest
-from workbench.figures.intervals import Bounds, bounds_of, inside, range_of
+from workbench.figures.intervals import Bounds, bounds_of, outside, range_of
 from workbench.figures.numbers import number, seconds, whole
-from workbench.parts.ablation_cells import cells, list_item
+from workbench.parts.ablation_cells import NONE_OUTSIDE, cells, list_item
 from workbench.parts.ablation_request import (
     HEADS_SWEPT,
     SWEEPS,
@@ -74,7 +72,7 @@ def sweep(
         grey=state.hide_inside,
     )
     words = _control_words(picture, control) if control is not None else None
-    shown = effect if control is None or not state.hide_inside else _outside(effect, control)
+    shown = effect if control is None or not state.hide_inside else outside(effect, control)
     return [status, words, html.Div([figure, _list(shown, state, strings, group)], className="abl-map-and-list")]
 
 
@@ -87,12 +85,6 @@ def _control_words(picture: CellMap, control: Bounds) -> Any:
     return html.P(text, className="wb-muted", id="abl-sweep-control", title=control.low.about)
 
 
-def _outside(effect: Grid, control: Bounds) -> Grid:
-    """The effects outside the control's range; the others as if they were not known."""
-    valid = np.ones(effect.values.shape, dtype=bool) if effect.valid is None else effect.valid
-    return replace(effect, valid=valid & ~inside(effect, control))
-
-
 def empty_grid(state: State, info: Mapping[str, Any], length: int) -> Grid:
     """The map of a sweep in which nothing has been measured."""
     return blank("effect", sweep_coords(state, info, length), unit_of(state.metric))
@@ -101,8 +93,8 @@ def empty_grid(state: State, info: Mapping[str, Any], length: int) -> Grid:
 def _list(grid: Grid, state: State, strings: Sequence[str], group: int) -> Any:
     reach = reach_of(grid) or 1.0
     items = [_item(row, state, reach, strings, group) for row in strongest(grid, SHOWN_CELLS)]
-    nothing = "No cell lies outside the control’s range." if grid.valid is not None and state.hide_inside else ""
-    empty = [html.Li(nothing or "Nothing measured yet.", className="wb-muted")]
+    nothing = grid.valid is not None and state.hide_inside
+    empty = [html.Li(NONE_OUTSIDE if nothing else "Nothing measured yet.", className="wb-muted")]
     return html.Div([html.H3("Strongest"), html.Ol(items or empty, className="abl-list", id="abl-strongest")])
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PREFIX = "eva"
 SHOWN_ITEMS, SHOWN_CHARACTERS = 3, 200
 KINDS = {"multiple_choice": "questions with choices", "minimal_pairs": "minimal pairs", "perplexity": "texts"}
+ONE = {"multiple_choice": "question with choices", "minimal_pairs": "minimal pair", "perplexity": "text"}
 FORMATS = (
     ("BLiMP", "sentence_good, sentence_bad"),
     ("MMLU", "question, choices, answer"),
@@ -98,7 +99,8 @@ def chosen(workspace: Workspace, state: State) -> Any:
         return inline_problem(error)
     clean = items.inputs["clean"]
     groups = len(set(clean.templates))
-    facts = f"{name}: {whole(len(clean.prompts))} {KINDS[items.kind]}, format {items.format}"
+    count = len(clean.prompts)
+    facts = f"{name}: {whole(count)} {(ONE if count == 1 else KINDS)[items.kind]}, format {items.format}"
     facts += f", {whole(groups)} groups" if groups > 1 else ""
     every = dmc.Switch(
         id={"type": "pat-set", "name": "every"}, label="All correct answers count (MC2), not the best one alone (MC1)",

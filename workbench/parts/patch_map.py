@@ -12,12 +12,12 @@ from analyses.grid import Coord, Grid
 from analyses.result import Result
 from workbench.figures import auto
 from workbench.figures.ablation import CellMap, reach_of, strongest
-from workbench.figures.intervals import Bounds, bounds_of, is_companion, range_of
+from workbench.figures.intervals import Bounds, bounds_of, is_companion, outside, range_of
 from workbench.figures.numbers import UNIT_WORDS, number, whole
 from workbench.figures.patching import estimate_against_exact, patch_cells
 from workbench.figures.table import is_signed
 from workbench.figures.theme import ThemeName
-from workbench.parts.ablation_cells import cells, list_item
+from workbench.parts.ablation_cells import NONE_OUTSIDE, cells, list_item
 from workbench.parts.empty import sentence
 from workbench.parts.graph import graph
 from workbench.parts.patch_request import Asked, edits_at, side_of
@@ -76,7 +76,9 @@ def drawn(
     beside = grids or {}
     strings, bounds = strings_of(grid, asked), bounds_of(grid, beside)
     control = range_of("control", beside) if grid.name == asked.method.grid else None
-    listed = strongest_list(grid, asked, n_layers, strings)
+    hidden = control is not None and asked.state.hide_inside
+    shown_in_list = outside(grid, control) if control is not None and hidden else grid
+    listed = strongest_list(shown_in_list, asked, n_layers, strings, hidden=hidden)
     size = grid.values.size
     if size > DRAWN_CELLS or (size > MOST_CELLS and grids is None):
         later = "when all are measured" if grids is None else "by a program: the export has them"
@@ -167,8 +169,11 @@ def name_of(at: Mapping[str, Coord], strings: Sequence[str]) -> str:
     return ", ".join(words)
 
 
-def strongest_list(grid: Grid, asked: Asked, n_layers: int, strings: Sequence[str]) -> Any:
-    """The ten cells farthest from the baseline, as a list: what the map says, for every reader."""
+def strongest_list(grid: Grid, asked: Asked, n_layers: int, strings: Sequence[str], *, hidden: bool = False) -> Any:
+    """The ten cells farthest from the baseline, as a list: what the map says, for every reader.
+
+    hidden: whether the grid is without the cells inside the control's range.
+    """
     reach, signed = reach_of(grid) or 1.0, is_signed(grid)
     items = []
     for row in strongest(grid, SHOWN_CELLS):
@@ -179,7 +184,7 @@ def strongest_list(grid: Grid, asked: Asked, n_layers: int, strings: Sequence[st
         name = name_of(row, strings)
         plain = html.Li([html.Span(name, className="abl-item-name"), html.Span(text, className="wb-mono")])
         items.append(list_item(edits, "", name, text, level) if edits else plain)
-    empty = [html.Li("Nothing measured yet.", className="wb-muted")]
+    empty = [html.Li(NONE_OUTSIDE if hidden else "Nothing measured yet.", className="wb-muted")]
     title = "Strongest" if grid.baseline in (None, 0.0) else f"Farthest from {number(grid.baseline)}"
     return html.Div([html.H3(title), html.Ol(items or empty, className="abl-list", id="pat-strongest")])
 
