@@ -8,6 +8,7 @@ picked, and no two draws are the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,8 @@ from hooks.model import Instrumented
 from hooks.schedule import World
 from hooks.sites import Part
 
+CONTROLS = 20
+"""How many random parts an analysis compares with, unless told otherwise."""
 TRIES = 100
 """How often a part is drawn until it is a new one: with one free head among nine, missing it has odds of 1 in 10⁵."""
 
@@ -31,9 +34,25 @@ def random_worlds(world: World, model: Instrumented, count: int, seed: int) -> t
     return tuple(found.values())
 
 
-def _draw(world: World, model: Instrumented, rng: np.random.Generator, *, anywhere: bool) -> World:
+def beyond_map(worlds: Sequence[World], model: Instrumented, count: int, seed: int) -> tuple[World, ...]:
+    """Up to `count` edits like those of a map, on random parts that are not on it; none where it has every part."""
+    rng = np.random.default_rng(seed)
+    on_map = list(
+        dict.fromkeys(replace(edit.at, pos=None, q_pos=None, k_pos=None) for world in worlds for edit in world)
+    )
+    found: dict[frozenset[Part], World] = {}
+    for _ in range(4 * count):
+        like = worlds[int(rng.integers(len(worlds)))]
+        if len(found) < count and (drawn := _draw(like, model, rng, anywhere=True, avoid=on_map)):
+            found.setdefault(frozenset(edit.at for edit in drawn), drawn)
+    return tuple(found.values())
+
+
+def _draw(
+    world: World, model: Instrumented, rng: np.random.Generator, *, anywhere: bool, avoid: Sequence[Part] = ()
+) -> World:
     """The edits on other parts; empty where one has no other part to go to."""
-    taken, drawn = [edit.at for edit in world], []
+    taken, drawn = [*(edit.at for edit in world), *avoid], []
     for edit in world:
         part = _another(edit.at, taken, model, rng, anywhere=anywhere)
         if part is None:

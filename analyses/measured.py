@@ -24,6 +24,13 @@ class Measured:
         """The same values, called measured."""
         return Measured(self.clean, self.cells, np.ones_like(self.done))
 
+    def split(self, count: int) -> tuple[Measured, Measured]:
+        """The first `count` cells, and the others."""
+        first, rest = (
+            Measured(self.clean, self.cells[:, of], self.done[of]) for of in (slice(count), slice(count, None))
+        )
+        return first, rest
+
 
 @dataclass(frozen=True)
 class SweepForecast:

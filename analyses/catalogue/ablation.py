@@ -28,7 +28,7 @@ from analyses.analysis import Analysis, Findings
 from analyses.averages import averaged, control
 from analyses.bench import Bench
 from analyses.comparison import ATTENTION, distributions, pattern_shifts
-from analyses.controls import random_worlds
+from analyses.controls import CONTROLS, random_worlds
 from analyses.edit_words import edits_in_words
 from analyses.experiment import Experiment
 from analyses.grid import Coord, Grid
@@ -49,7 +49,6 @@ from hooks.sites import MAIN, Part, Site
 from hooks.spec import Spec
 
 VERBS = {"zero": "Zero", "mean": "Mean-ablate", "resample": "Resample"}
-CONTROLS = 20
 KL_ABOUT = "KL divergence of the ablated from the clean distribution"
 
 

@@ -16,17 +16,18 @@ arXiv 2404.15255.
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from analyses.analysis import Analysis, Findings
 from analyses.bench import Bench
+from analyses.controls import CONTROLS, beyond_map
 from analyses.experiment import Experiment
 from analyses.measured import Measured
 from analyses.pairs import CLEAN, CORRUPT, check_pairs, measure_of, run_and_source
 from analyses.parts import sharing_in_words
 from analyses.patch_map import PatchMap, cells_of
 from analyses.phrases import metric_in_words, prompts_in_words, site_in_words
-from analyses.recovery import Recovery
+from analyses.recovery import Elsewhere, Recovery
 from analyses.sweep import sweep
 from hooks.interventions.patch import Patch
 from hooks.schedule import World
@@ -35,7 +36,13 @@ MOST_UNITS = 20_000
 
 
 class Params(PatchMap):
-    """See `analyses.patch_map.PatchMap`."""
+    """See `analyses.patch_map.PatchMap`.
+
+    controls: how many random parts outside a map of chosen layers, heads or units are patched for comparison. A map of
+    all of them is compared with itself: there is no part that nobody picked.
+    """
+
+    controls: int = Field(default=CONTROLS, ge=0, le=1000, exclude_if=lambda count: count == CONTROLS)
 
     @model_validator(mode="after")
     def _short(self) -> Params:
@@ -50,6 +57,8 @@ def compute(params: Params, bench: Bench) -> Findings:
     run, source = run_and_source(params.direction)
     cells, copied = cells_of(params, bench, most_units=MOST_UNITS), measure.values(source)
     worlds: list[World] = [tuple(Patch(at=part, source=source) for part in parts) for parts in cells.parts]
+    chosen = any(picked is not None for picked in (params.layers, params.heads, params.units))
+    others = beyond_map(worlds, bench.model, params.controls if chosen else 0, bench.experiment.seed)
     sizes = bench.model.info.stack(params.stack)
     more = cells.left_out + (sharing_in_words(range(sizes.n_kv_heads), sizes) if "kv_head" in params.over else "")
     say = f"patching {len(worlds)} parts one at a time"
@@ -60,11 +69,14 @@ def compute(params: Params, bench: Bench) -> Findings:
         return Recovery(cells, measure.metric, measured, ends[CLEAN], ends[CORRUPT], baseline, what, more)
 
     def shown(measured: Measured) -> None:
-        bench.step(int(measured.done.sum()), len(worlds), say, found(measured).map(interval=False)[0])
+        on_map = measured.split(len(worlds))[0]
+        bench.step(int(measured.done.sum()), len(measured.done), say, found(on_map).map(interval=False)[0])
 
-    bench.step(0, len(worlds), say)
-    measured = sweep(bench, run, worlds, [measure.metric], target=measure.target, on_chunk=shown)
-    return Findings(found(measured).grids(per_prompt=params.per_prompt))
+    bench.step(0, len(worlds) + len(others), say)
+    measured = sweep(bench, run, [*worlds, *others], [measure.metric], target=measure.target, on_chunk=shown)
+    on_map, elsewhere = measured.split(len(worlds))
+    control = Elsewhere(elsewhere.cells[0].T, tuple(str(edit.at) for world in others for edit in world))
+    return Findings(found(on_map).grids(per_prompt=params.per_prompt, elsewhere=control if others else None))
 
 
 def sentence(params: Params, experiment: Experiment) -> str:

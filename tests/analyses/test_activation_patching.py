@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -227,3 +229,28 @@ def test_the_range_of_all_cells_stands_beside_the_map(llama):
     result = llama({"site": "z"})
     low, high = (float(result.grid(f"control_{end}").values) for end in ("low", "high"))
     assert [low, high] == pytest.approx(np.percentile(result.grid("recovered").values, [2.5, 97.5]), abs=1e-5)
+
+
+def test_a_map_of_chosen_parts_is_compared_with_random_parts_that_are_not_on_it(grouped, llama):
+    params = {"site": "z", "over": ["layer", "head"], "layers": [1], "heads": [0, 2]}
+    result = llama({**params, "controls": 5})
+    control = result.grid("control")
+    assert control.dims == ("draw",) and control.values.shape == (5,)
+    places = [re.fullmatch(r"L(\d+)\.z\[head=(\d+)\]", name).groups() for name in control.coords["parts"]]
+    drawn = {(int(layer), int(head)) for layer, head in places}
+    assert len(drawn) == 5 and not drawn & {(1, 0), (1, 2)}
+    cells = {place: (place[0], {"head": place[1]}) for place in drawn}
+    expected = recovery(grouped, "z", "denoising", cells)
+    for (layer, head), value in zip(places, control.values, strict=True):
+        assert value == pytest.approx(expected[int(layer), int(head)], rel=1e-4, abs=1e-4)
+    low, high = (float(result.grid(f"control_{end}").values) for end in ("low", "high"))
+    assert [low, high] == pytest.approx(np.percentile(control.values, [2.5, 97.5]), abs=1e-5)
+    plain = llama({**params, "controls": 0})
+    assert "control" not in plain.grids
+    for name in ("recovered", "metric_run"):
+        assert result.grid(name).values == pytest.approx(plain.grid(name).values, abs=1e-5)
+
+
+def test_a_map_that_has_every_part_is_its_own_comparison(llama):
+    result = llama({"site": "resid_pre", "over": ["layer", "pos"], "layers": list(range(LAYERS))})
+    assert "control" not in result.grids and "control_low" in result.grids

@@ -14,7 +14,7 @@ from tests.workbench.components import text_of
 from tests.workbench.test_results_page_unit import HOSTILE, card, figures, made
 from workbench.figures import auto
 from workbench.figures.ablation import cell_map
-from workbench.figures.intervals import bounds_of, inside, is_companion, range_of
+from workbench.figures.intervals import bounds_of, inside, is_companion, outside, range_of
 from workbench.figures.prompts import dots
 from workbench.parts.results_compare import compare
 from workbench.parts.results_detail import detail
@@ -80,6 +80,8 @@ def test_the_map_of_effects_marks_what_lies_inside_the_control_range() -> None:
     grids = {**interval(), **named(scalar("control_low", -3.0), scalar("control_high", 0.9))}
     control = range_of("control", grids)
     assert control is not None and inside(grids["effect"], control).tolist() == [False, True]
+    left = outside(grids["effect"], control)
+    assert left.valid is not None and left.valid.tolist() == [True, False]
     picture = cell_map(grids["effect"], bounds=bounds_of(grids["effect"], grids), control=control)
     assert picture.inside == ((False,), (True,))
     assert picture.texts == (("+1.00 (+0.500 to +1.50)",), ("−2.00 (−4.00 to −1.00)",))

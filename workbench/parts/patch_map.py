@@ -29,6 +29,8 @@ MOST_CELLS = 8000
 """Above this many cells a map is drawn as one picture, which cannot be clicked."""
 POSITIONS = ("pos", "q_pos", "k_pos")
 USUAL = "usual"
+NO_MAPS = ("agreement", "control")
+"""What is said in words beside the map."""
 TILES = {
     "metric_clean": "Clean run",
     "metric_corrupt": "Corrupt run",
@@ -62,7 +64,7 @@ def maps_of(result: Result, main: str) -> dict[str, str]:
     names = [
         grid.name
         for grid in result.grids.values()
-        if grid.dims and "prompt" not in grid.dims and grid.name != "agreement"
+        if grid.dims and "prompt" not in grid.dims and grid.name not in NO_MAPS
         and not is_companion(grid, result.grids)
     ]  # fmt: skip
     names.sort(key=lambda name: name != main)
@@ -89,7 +91,7 @@ def drawn(
     else:
         shown = patch_cells(grid, strings=strings, bounds=bounds, control=control)
         picture = _cells(grid.name, shown, asked, n_layers, strings)
-    words = " ".join(filter(None, (MEANING.get(grid.name, ""), _range_words(control), _many_words(bounds))))
+    words = " ".join(filter(None, (MEANING.get(grid.name, ""), _range_words(control, beside.get("control")), _many_words(bounds))))
     return html.Div(
         [
             html.P(words, className="wb-muted"),
@@ -100,8 +102,10 @@ def drawn(
     )
 
 
-def _range_words(control: Bounds | None) -> str:
-    return f"The middle 95 % of the cells run from {control.text()}." if control else ""
+def _range_words(control: Bounds | None, draws: Grid | None) -> str:
+    """draws: the same patch at random parts, where those are what the map is compared with."""
+    of = "the cells" if draws is None else f"{whole(draws.values.size)} random parts that are not on the map"
+    return f"The middle 95 % of {of} run from {control.text()}." if control else ""
 
 
 def _many_words(bounds: Bounds | None) -> str:
