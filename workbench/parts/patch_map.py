@@ -91,7 +91,8 @@ def drawn(
     else:
         shown = patch_cells(grid, strings=strings, bounds=bounds, control=control)
         picture = _cells(grid.name, shown, asked, n_layers, strings)
-    words = " ".join(filter(None, (MEANING.get(grid.name, ""), _range_words(control, beside.get("control")), _many_words(bounds))))
+    said = (MEANING.get(grid.name, ""), _range_words(control, beside.get("control")), _many_words(bounds))
+    words = " ".join(filter(None, said))
     return html.Div(
         [
             html.P(words, className="wb-muted"),
