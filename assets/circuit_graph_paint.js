@@ -3,7 +3,9 @@
 window.wbCircuitGraph = window.wbCircuitGraph || {};
 (function (graph) {
   "use strict";
-  const MARGIN = 0.25, REST = 110, PER_FRAME = { moving: 60, resting: 160 }, MOST_RATIO = 2, DIM = 0.12;
+  const MARGIN = 0.25, REST = 110, MOST_RATIO = 2, DIM = 0.12;
+  // Edges drawn anew in a frame, ms of a frame that is late. A late frame halves what the next one draws.
+  const PER_FRAME = { least: 12, moving: 60, resting: 160 }, LATE = 25;
   const SOLID = [];
 
   graph.invalidate = function (g) {
@@ -15,7 +17,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
   const same = (one, other) => one.zoom === other.zoom && one.left === other.left && one.bottom === other.bottom;
 
   /* ---- The bitmap of edges ---- */
-  graph.layers = () => ({ shown: layer(), next: layer(), valid: false, job: null });
+  graph.layers = () => ({ shown: layer(), next: layer(), valid: false, job: null, count: PER_FRAME.moving, drawn: 0 });
   const layer = () => ({
     canvas: document.createElement("canvas"), view: { zoom: 1, left: 0, bottom: 0 },
     region: { left: 0, top: 0, right: 0, bottom: 0 }, ratio: 1,
@@ -69,9 +71,16 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
       if (now - g.moved < REST && reaches(g, layers.shown)) return;
       layers.job = begin(g, layers.next);
     }
-    if (!proceed(g, layers.job, now - g.moved < REST ? PER_FRAME.moving : PER_FRAME.resting)) return;
+    if (!proceed(g, layers.job, budget(g, now))) return;
     layers.job = null;
     [layers.shown, layers.next] = [layers.next, layers.shown];
+  }
+
+  function budget(g, now) {
+    const most = now - g.moved < REST ? PER_FRAME.moving : PER_FRAME.resting, { layers } = g;
+    layers.count = now - layers.drawn > LATE ? layers.count / 2 : layers.count * 1.3;
+    layers.count = Math.max(PER_FRAME.least, Math.min(most, layers.count));
+    return Math.round(layers.count);
   }
 
   // Whether the bitmap, as it lies now, holds all of the graph that is in the window, and sharply enough.
@@ -197,6 +206,7 @@ window.wbCircuitGraph = window.wbCircuitGraph || {};
   graph.draw = function (g, now) {
     const { pen } = g;
     drawLayer(g, now);
+    g.layers.drawn = now;
     pen.setTransform(g.ratio, 0, 0, g.ratio, 0, 0);
     pen.clearRect(0, 0, g.width, g.height);
     graph.picture(g, pen, g.lay);
