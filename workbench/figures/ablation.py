@@ -20,7 +20,7 @@ from workbench.figures.table import is_signed
 
 WIDTH_OF_UNITS = 64
 POSITIONS = ("pos", "q_pos", "k_pos")
-COL_NAMES = {"unit": "neuron", "pos": "token", "q_pos": "query", "k_pos": "key", "kv_head": "key/value head"}
+COL_NAMES = {"unit": "neuron", "q_pos": "query", "k_pos": "key", "kv_head": "key/value head"}
 UNMEASURED = "not measured"
 Scale = Literal["signed", "share"]
 
@@ -125,7 +125,7 @@ def cell_map(
         rows=tuple(_row_label(grid.coords[first][row], keys[start], col_dim) for row, start in spans),
         cols=_col_labels(col_dim, keys, width, strings),
         row_name=f"{first}.first neuron" if col_dim == "unit" else first,
-        col_name=COL_NAMES.get(col_dim, col_dim),
+        col_name=COL_NAMES.get(col_dim, col_dim if col_dim != "pos" else "token" if strings else "position"),
         row_keys=tuple({first: grid.coords[first][row]} for row, _ in spans),
         col_dim=col_dim,
         col_keys=tuple(keys[start : start + width] for _, start in spans),
