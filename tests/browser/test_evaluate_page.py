@@ -45,7 +45,7 @@ def test_pasted_pairs_are_scored_before_and_after_the_edits(page: Page, app_url:
     # A text is read in the windows that the page says.
     page.locator("#eva-paste").fill(" ".join(pair["sentence_good"] for pair in PAIRS))
     page.locator("#eva-read").click()
-    expect(page.locator("#eva-facts")).to_contain_text("1 texts")
+    expect(page.locator("#eva-facts")).to_contain_text("1 text,")
     page.get_by_label("Window (tokens)").fill("8")
     page.wait_for_url("**text_window=8**")
     page.locator("#eva-run").click()
