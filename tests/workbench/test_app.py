@@ -220,15 +220,11 @@ def test_the_state_of_a_link_reaches_the_page(workspace: Workspace, state: State
     assert urls.read(urls.write(state)) == state
 
 
-def ids(component: Any) -> dict[str, Any]:
-    """The components with an id, by id."""
-    return {key: value for key in component for value in [component[key]]}
-
-
 def flyout(workspace: Workspace, name: str, state: State) -> dict[str, Any]:
     """The components of a flyout that have an id."""
     made = next(one for one in flyouts.FLYOUTS if one.name == name).content(workspace, state)
-    return ids(html.Div(made))
+    held = html.Div(made)
+    return {key: held[key] for key in held}
 
 
 def test_a_flyout_opens_with_what_the_address_says(workspace: Workspace) -> None:
