@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 
+from analyses.circuit_notes import Annotations
 from hooks.errors import SiteMissing, SpecError
 from hooks.info import StackInfo
 from hooks.model import Instrumented
@@ -84,11 +85,11 @@ def _checked(text: str) -> Part:
         raise ValueError(f"{error.message} {error.hint}".strip()) from error
 
 
-class Circuit(Spec):
+class Circuit(Annotations):
     """Nodes and edges of a model's residual graph; as JSON the form of every result and export.
 
     size: the number of edges. method: how it was found. keys: how key and value edges are counted. task: what it is a
-    circuit of, in words.
+    circuit of, in words. Annotations are of its nodes.
     """
 
     nodes: tuple[str, ...]
@@ -113,6 +114,9 @@ class Circuit(Spec):
             for end in (edge.source, edge.target):
                 if end not in nodes:
                     raise ValueError(f"the edge {edge.source} → {edge.target} ends at {end}, which is not among nodes")
+        for text in self.annotated:
+            if text not in nodes:
+                raise ValueError(f"{text[:80]} is labelled, grouped or pinned, and is not among nodes")
         return self
 
 

@@ -4,7 +4,7 @@ A file is an edge list in one of several wrappings, and every wrapping may use a
 `analyses.circuit_names`:
 
     our JSON       {"nodes": […], "edges": [{"source", "target", "channel", "score"}], "size", "method"}, or a result
-                   that holds it
+                   that holds it; with "labels", "groups" and "pinned" where somebody wrote them
     EAP-IG, MIB    {"cfg": {…}, "nodes": {…}, "edges": {"a0.h1->a2.h3<q>": {"score": 0.1, "in_graph": true}}}
     ACDC           [[[receiver, index, sender, index], score], …], as its `subgraph` saved as JSON
     edge list      ["m0->a2.h3<v>", …], or {"m0->a2.h3<v>": 0.1}, or [{"source", "target", "channel", "score"}, …]
@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from analyses.circuit import EMBED, Circuit, Graph
 from analyses.circuit_entries import FORMATS, MOST_ENTRIES, Entry, entries_of, entries_of_csv, json_of
 from analyses.circuit_names import End, end
+from analyses.circuit_notes import Annotations
 from analyses.experiment import describe
 from hooks.errors import SpecError
 
@@ -47,24 +48,49 @@ def import_circuit(data: bytes, graph: Graph, *, size: int | None = None) -> Imp
     size: take this many edges of highest absolute score, instead of those that the file marks as in the circuit; edges
     that are on no path from the embedding to the logits go after the cut. Raises SpecError that names the entry.
     """
-    if len(data) > MOST_BYTES:
-        raise SpecError(f"the file is {len(data) >> 20} MB; circuits of up to {MOST_BYTES >> 20} MB are read.", FORMATS)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SpecError("the file is no UTF-8 text.", f"Pickled and .pt files are not read. {FORMATS}") from error
+    text = _text(data)
     if not text.lstrip().startswith(("{", "[")):
         return _built(entries_of_csv(text), graph, "edge list", size)
-    spec = json_of(text)
-    if isinstance(spec, dict) and isinstance(spec.get("circuit"), dict):
-        spec = spec["circuit"]
-    if isinstance(spec, dict) and "method" in spec and isinstance(spec.get("edges"), list):
+    spec = _unwrapped(json_of(text))
+    if _is_own(spec):
         return _own(spec, graph, size)
     if isinstance(spec, dict) and "cfg" in spec:
         _check_eap(spec, graph)
         return _built(entries_of(spec.get("edges")), graph, "EAP-IG graph", size)
     listed = spec.get("edges", spec) if isinstance(spec, dict) else spec
     return _built(entries_of(listed), graph, "edge list", size)
+
+
+def annotations_in(data: bytes) -> Annotations:
+    """What our JSON of a circuit, or of a result that holds it, says beside its nodes.
+
+    Raises SpecError for another file, and for one that says nothing.
+    """
+    spec = _unwrapped(json_of(_text(data)))
+    if not _is_own(spec):
+        raise SpecError("the file is no circuit in our JSON, which alone holds labels.", FORMATS)
+    circuit = parse_circuit(spec)
+    if not circuit.annotated:
+        raise SpecError("the circuit in the file has no labels, groups or pins.", "Save one from the Circuits page.")
+    return circuit.on(circuit.nodes)
+
+
+def _text(data: bytes) -> str:
+    if len(data) > MOST_BYTES:
+        raise SpecError(f"the file is {len(data) >> 20} MB; circuits of up to {MOST_BYTES >> 20} MB are read.", FORMATS)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError("the file is no UTF-8 text.", f"Pickled and .pt files are not read. {FORMATS}") from error
+
+
+def _unwrapped(spec: Any) -> Any:
+    """The circuit of a result, anything else as it is."""
+    return spec["circuit"] if isinstance(spec, dict) and isinstance(spec.get("circuit"), dict) else spec
+
+
+def _is_own(spec: Any) -> bool:
+    return isinstance(spec, dict) and "method" in spec and isinstance(spec.get("edges"), list)
 
 
 def parse_circuit(spec: Any) -> Circuit:
@@ -86,7 +112,8 @@ def _own(spec: Mapping[str, Any], graph: Graph, size: int | None) -> Imported:
             raise SpecError(f"circuit.nodes.{place}: {text} is no node of this model.", FORMATS)
     if size is None:
         return Imported(circuit)
-    return Imported(*_cut(own, kept, own.scores(circuit), circuit.method, size))
+    smaller, notes = _cut(own, kept, own.scores(circuit), circuit.method, size)
+    return Imported(smaller.saying(circuit.on(smaller.nodes)), notes)
 
 
 def _check_eap(spec: Mapping[str, Any], graph: Graph) -> None:

@@ -195,8 +195,8 @@ window.wbCircuits = window.wbCircuits || {};
     again: () => circuits.number(true),
     stop: () => circuits.stop(),
     "save-svg": svg,
-    "save-json": () => file("json"),
-    "save-csv": () => file("csv"),
+    "save-layers": () => file("svg"),
+    ...Object.fromEntries(["json", "csv", "graphml", "dot"].map((form) => [`save-${form}`, () => file(form)])),
   };
   document.addEventListener("click", function (event) {
     const target = event.target.closest && event.target.closest("[data-cir-op],[data-cir-pick],[data-cir-act],[data-cir-exact]");

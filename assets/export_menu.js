@@ -27,6 +27,11 @@
     const line = lineOf(button);
     const query = new URLSearchParams({ theme: window.wb.themeName() });
     if (button.dataset.grid) query.set("grid", button.dataset.grid);
+    // What the address says of the circuit's nodes at the time of the click: labels, groups and pins.
+    if (button.closest("[data-export-drafted]")) {
+      const { draft, given } = window.wb.state();
+      for (const [name, text] of Object.entries({ draft, given })) if (text) query.set(name, text);
+    }
     button.disabled = true;
     say(line, `Making ${button.textContent}…`);
     try {

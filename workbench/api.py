@@ -21,6 +21,7 @@ from analyses.analysis import analysis_named, catalogue, normalised
 from analyses.bench import Bench, Progress
 from analyses.circuit import Circuit
 from analyses.circuit_formats import Imported
+from analyses.circuit_notes import Annotations
 from analyses.datasets import tasks
 from analyses.execute import run_experiment
 from analyses.experiment import Experiment, parse_experiment
@@ -38,13 +39,14 @@ from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
 from hooks.reference import Dtype, ModelRef
 from hooks.tokens import TokenBatch, encode
-from workbench.circuit_files import read_circuit
+from workbench.circuit_files import read_annotations, read_circuit
 from workbench.datasets import inputs_of_file, task_inputs
 from workbench.examples import example_of, experiment_on
 from workbench.export import Export, export
 from workbench.export.checkpoint import SavedModel
 from workbench.export.checkpoint import save_checkpoint as write_checkpoint
-from workbench.export.circuit import circuit_of
+from workbench.export.circuit import annotated, circuit_of
+from workbench.export.circuit_forms import written
 from workbench.export.vectors import load_vectors, vectors_file
 from workbench.models import DEFAULT, open_named, resolve
 from workbench.replay import Replay, circuit_difference, compare
@@ -53,6 +55,7 @@ from workbench.settings import Settings
 from workbench.test_sets import evaluation_of
 
 __all__ = [
+    "Annotations",
     "CapturePlan",
     "Circuit",
     "Columns",
@@ -66,8 +69,10 @@ __all__ = [
     "Replay",
     "Result",
     "Zero",
+    "annotate",
     "catalogue",
     "circuit_difference",
+    "circuit_file",
     "circuit_of",
     "compare",
     "evaluation",
@@ -210,6 +215,23 @@ def import_circuit(file: Path | str, model: Instrumented | ModelRef | str, *, si
     made.circuit.model_dump(mode="json")}` of a circuit_evaluation. Raises SpecError that names the entry, InputError.
     """
     return read_circuit(Path(file), model if isinstance(model, Instrumented) else open_model(model), size=size)
+
+
+def annotate(result: Result, notes: Annotations | Path | str) -> Result:
+    """The result with labels, groups and pins beside the nodes of its circuit, for its exports. docs/circuits.md.
+
+    notes: the annotations (a `Circuit` is some), or a file of ours that holds a circuit with them. Raises SpecError,
+    InputError.
+    """
+    return annotated(result, notes if isinstance(notes, Annotations) else read_annotations(Path(notes)))
+
+
+def circuit_file(circuit: Circuit, form: str, **about: str) -> str:
+    """A circuit as json, csv, graphml, dot or svg, without a result. about: what it is of, such as title and model.
+
+    Raises SpecError for another form.
+    """
+    return written(circuit, form, about)
 
 
 def load_result(folder: Path | str) -> Result:

@@ -64,10 +64,11 @@ class Base:
         return edited(self.graph, self.kept(draft.size), draft)
 
     def circuit(self, kept: Mask, draft: Draft) -> Circuit:
-        """The edited circuit, with what is known of its edges' scores."""
-        method = self.found.method if draft.plain else f"{self.found.method}, edited"
+        """The edited circuit, with what is known of its edges' scores and written beside its nodes."""
+        method = f"{self.found.method}, edited" if draft.reshaped else self.found.method
         known = np.where(self.scored, self.scores, np.nan)
         made = self.graph.circuit(kept, method, np.nan_to_num(known), task=self.found.task)
+        made = made.saying(draft.over(self.found).on(made.nodes))
         unscored = kept & ~self.scored
         if not unscored.any():
             return made

@@ -14,20 +14,21 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from analyses.circuit import Edge, Graph, node
 from analyses.circuit_mask import Mask
+from analyses.circuit_notes import LONGEST_TEXT, Annotations
 from analyses.experiment import describe
 from hooks.errors import SpecError
 from hooks.spec import Spec
 
-LONGEST_LABEL = 60
 MOST_EDITS = 20_000
-Label = Annotated[str, Field(max_length=LONGEST_LABEL)]
+Label = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Names = Annotated[tuple[str, ...], Field(max_length=MOST_EDITS)]
 
 
 class Draft(Spec):
     """size: how many edges (or nodes) of highest score, None as many as were found. cut, added: edges; gone: nodes.
 
-    labels: words beside a node. groups: the name of each node's group. pinned: nodes that stay marked.
+    labels, groups, pinned: as the annotations of a circuit, over those of the one that was found; there a text of ""
+    takes its label or group from a node, and what is unpinned its mark.
     """
 
     size: int | None = Field(default=None, ge=0)
@@ -37,6 +38,7 @@ class Draft(Spec):
     labels: dict[str, Label] = Field(default_factory=dict)
     groups: dict[str, Label] = Field(default_factory=dict)
     pinned: Names = ()
+    unpinned: Names = ()
 
     @property
     def plain(self) -> bool:
@@ -44,10 +46,18 @@ class Draft(Spec):
         return self == Draft()
 
     @property
-    def classes(self) -> dict[str, tuple[str, ...]]:
-        """The nodes of each group."""
-        names = dict.fromkeys(self.groups.values())
-        return {name: tuple(one for one, held in self.groups.items() if held == name) for name in names}
+    def reshaped(self) -> bool:
+        """Whether the edges are changed, rather than what is written beside the nodes alone."""
+        return self.size is not None or bool(self.cut or self.added or self.gone)
+
+    def over(self, found: Annotations) -> Annotations:
+        """The annotations of a circuit after the draft's own."""
+        pinned = dict.fromkeys((*found.pinned, *self.pinned))
+        return Annotations(
+            labels={node: text for node, text in {**found.labels, **self.labels}.items() if text},
+            groups={node: text for node, text in {**found.groups, **self.groups}.items() if text},
+            pinned=tuple(node for node in pinned if node not in self.unpinned),
+        )
 
     def text(self) -> str:
         """The draft as an address holds it; "" where nothing is changed."""
@@ -89,7 +99,7 @@ class OfNode(Spec):
 class Named(Spec):
     op: Literal["label", "group"]
     node: str
-    text: str = Field(max_length=LONGEST_LABEL)
+    text: str = Field(max_length=LONGEST_TEXT)
 
 
 class Clear(Spec):
@@ -100,17 +110,20 @@ Change = Annotated[Resize | OfEdge | OfEdges | OfNode | Named | Clear, Field(dis
 _CHANGE: TypeAdapter[Resize | OfEdge | OfEdges | OfNode | Named | Clear] = TypeAdapter(Change)
 
 
-def changed(draft: Draft, change: Mapping[str, Any]) -> Draft:
-    """The draft after one change, such as {"op": "cut", "edge": "embed>logits>in"}. Raises SpecError."""
+def changed(draft: Draft, change: Mapping[str, Any], found: Annotations | None = None) -> Draft:
+    """The draft after one change, such as {"op": "cut", "edge": "embed>logits>in"}. Raises SpecError.
+
+    found: what the circuit that is edited says beside its nodes already; nothing where it is None.
+    """
     try:
         wanted = _CHANGE.validate_python(dict(change))
-        fields = _after(draft, wanted)
+        fields = _after(draft, wanted, found or Annotations())
         return Draft.model_validate({**draft.model_dump(), **fields})
     except ValidationError as error:
         raise SpecError(f"this change of the circuit is not known: {describe(error)}", "Reload the page.") from error
 
 
-def _after(draft: Draft, change: Any) -> dict[str, Any]:
+def _after(draft: Draft, change: Any, found: Annotations) -> dict[str, Any]:
     """The fields that a change gives a draft."""
     match change:
         case Resize():
@@ -127,13 +140,16 @@ def _after(draft: Draft, change: Any) -> dict[str, Any]:
             touching = {edge for edge in draft.added if name in parts_of(edge)[:2]}
             return {"gone": _with(draft.gone, name), "added": tuple(e for e in draft.added if e not in touching)}
         case OfNode(op="pin"):
-            return {"pinned": _with(draft.pinned, node(change.node))}
+            name, unpinned = node(change.node), _without(draft.unpinned, change.node)
+            return {"unpinned": unpinned, "pinned": draft.pinned if name in found.pinned else _with(draft.pinned, name)}
         case OfNode():
-            return {"pinned": _without(draft.pinned, change.node)}
+            unpinned = _with(draft.unpinned, change.node) if change.node in found.pinned else draft.unpinned
+            return {"unpinned": unpinned, "pinned": _without(draft.pinned, change.node)}
         case Named():
             field = "labels" if change.op == "label" else "groups"
             held = {**getattr(draft, field), node(change.node): " ".join(change.text.split())}
-            return {field: {name: text for name, text in held.items() if text}}
+            before = getattr(found, field)
+            return {field: {name: text for name, text in held.items() if text != before.get(name, "")}}
     return Draft().model_dump()
 
 

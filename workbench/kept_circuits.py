@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analyses.circuit import Circuit
+from analyses.circuit_notes import Annotations
 from hooks.errors import InputError
 from hooks.spec import Spec
 from workbench.cache.write import replacing
@@ -56,6 +57,13 @@ class KeptCircuits:
         """The draft of an address. Raises SpecError, InputError for one that is not there."""
         kept = KEPT.fullmatch(text)
         return parse_draft(text if kept is None else str(self._get(kept[1], "draft")))
+
+    def notes(self, draft: str, given: str = "") -> Annotations:
+        """What is written beside nodes in the draft of an address, over what the given circuit of a hash says.
+
+        Raises SpecError for a damaged draft, InputError for what is not there.
+        """
+        return self.read_draft(draft).over(self.get(given).circuit if given else Annotations())
 
     def _put(self, kind: str, content: Any) -> str:
         text = json.dumps({kind: content}, sort_keys=True)

@@ -29,6 +29,7 @@ from analyses.circuit import Circuit, Graph
 from analyses.circuit_example import EXAMPLE
 from analyses.circuit_heads import MOST, head_grids
 from analyses.circuit_live import runs_of
+from analyses.circuit_notes import BARE
 from analyses.circuit_ranking import Scores, laid_out, scores_by_prompt, stability
 from analyses.circuit_run import CircuitRuns, Mask
 from analyses.circuit_subsets import greedy_set, minimality, random_sets, removable, taken_out
@@ -57,7 +58,7 @@ class Params(Spec):
     heads: of how many of the circuit's strongest heads roles, attention, direct effect and tokens are told.
     """
 
-    circuit: Circuit
+    circuit: Annotated[Circuit, BARE]
     ablation: Ablation = "counterfactual"
     reference: str | None = None
     scores: Scores = "circuit"

@@ -24,6 +24,7 @@ from analyses.bench import Bench
 from analyses.circuit import Circuit, Graph
 from analyses.circuit_example import EXAMPLE
 from analyses.circuit_live import runs_of
+from analyses.circuit_notes import BARE
 from analyses.circuit_ranking import laid_out, scores_by_prompt
 from analyses.circuit_run import Mask
 from analyses.datasets import task_named
@@ -44,7 +45,7 @@ class Params(Spec):
     the circuit has. reference: the input of mean ablation, as in `circuit_evaluation`.
     """
 
-    circuit: Circuit
+    circuit: Annotated[Circuit, BARE]
     task: str
     n: int = Field(default=16, ge=1, le=1000)
     variant: str = ""

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from analyses.analysis import normalised
 from analyses.circuit import Circuit, Edge, Graph, node
+from analyses.circuit_formats import annotations_in, import_circuit, parse_circuit
+from analyses.circuit_notes import Annotations
+from analyses.experiment import Experiment
 from hooks.errors import SpecError
 from hooks.info import StackInfo
 
@@ -111,6 +115,61 @@ def test_a_circuit_survives_json_and_the_order_of_its_edges_does_not_matter():
         again = Circuit.model_validate(form)
         assert (graph.kept(again) == kept).all()
         np.testing.assert_allclose(graph.scores(again), np.where(kept, scores, 0), rtol=1e-12)
+
+
+def named(**notes):
+    """The smallest circuit, with what is written beside its nodes."""
+    edge = {"source": "embed", "target": "logits", "channel": "in"}
+    return {"nodes": ["embed", "logits"], "edges": [edge], "size": 1, "method": "by hand", **notes}
+
+
+NOTES = {"labels": {"embed": "<b>start"}, "groups": {"embed": "ends", "logits": "ends"}, "pinned": ["logits"]}
+
+
+def test_annotations_survive_json_and_are_written_only_where_there_are_some():
+    plain = Circuit.model_validate(named())
+    assert set(plain.model_dump()) == {"nodes", "edges", "size", "method"}
+    noted = Circuit.model_validate(named(**NOTES))
+    assert noted == Circuit.model_validate_json(noted.model_dump_json()) != plain
+    assert {name: noted.model_dump(mode="json")[name] for name in NOTES} == NOTES
+    assert noted.bare == plain
+    assert noted.classes == {"ends": ("embed", "logits")}
+
+
+@pytest.mark.parametrize(("notes", "why"), [
+    ({"labels": {"L0.mlp_out": "x"}}, "L0.mlp_out is labelled, grouped or pinned, and is not among nodes"),
+    ({"groups": {"L0.mlp_out": "x"}}, "L0.mlp_out is labelled"), ({"pinned": ["L0.mlp_out"]}, "L0.mlp_out is labelled"),
+    ({"labels": {"embed": "x" * 61}}, "at most 60 characters"), ({"groups": {"embed": "x" * 61}}, "at most 60"),
+    ({"labels": {"embed": ""}}, "at least 1 character"), ({"labels": ["embed"]}, "dictionary"),
+])  # fmt: skip
+def test_annotations_are_short_texts_of_nodes_of_the_circuit(notes, why):
+    with pytest.raises(SpecError, match=why):
+        parse_circuit(named(**notes))
+
+
+@pytest.mark.parametrize("analysis", ["circuit_evaluation", "circuit_stability"])
+def test_annotations_change_no_id(analysis):
+    prompts = {"clean": {"prompts": [{"ids": [1]}]}, "corrupt": {"prompts": [{"ids": [2]}]}}
+    more = {"task": "ioi"} if analysis == "circuit_stability" else {}
+
+    def asked(**notes):
+        params = {"circuit": named(**notes), **more}
+        return normalised(Experiment(model="tiny", inputs=prompts, analysis=analysis, params=params))
+
+    assert asked(**NOTES).id == asked().id
+    assert asked(**NOTES).params["circuit"] == Circuit.model_validate(named()).model_dump(mode="json")
+
+
+def test_our_json_keeps_annotations_of_the_nodes_that_a_size_keeps():
+    graph = Graph(sizes(1, 2))
+    scores = np.zeros(graph.allowed.shape)
+    scores[0, -1], scores[0, -2], scores[3, -1] = 3.0, 2.0, 1.0
+    circuit = graph.circuit(scores != 0, "by hand", scores)
+    notes = Annotations(labels={"embed": "start", "L0.mlp_out": "middle"}, pinned=("L0.mlp_out",))
+    data = circuit.saying(notes).model_dump_json().encode()
+    assert import_circuit(data, graph).circuit.on(circuit.nodes) == notes == annotations_in(data)
+    smaller = import_circuit(data, graph, size=1).circuit
+    assert (smaller.labels, smaller.pinned) == ({"embed": "start"}, ())
 
 
 @pytest.mark.parametrize(

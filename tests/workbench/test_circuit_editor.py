@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from dash import Dash, html
 
 from analyses.circuit import Circuit, Graph
+from analyses.circuit_notes import Annotations
 from analyses.experiment import Experiment
 from analyses.grid import Grid
 from analyses.result import Provenance, Result
@@ -25,6 +28,8 @@ from workbench.parts import (
     circuit_head,
     circuit_lists,
     circuit_request,
+    circuit_routes,
+    export_menu,
 )
 from workbench.parts.circuit_routes import edited as edited_draft
 from workbench.parts.circuit_routes import numbers
@@ -74,6 +79,36 @@ def test_a_change_taken_back_leaves_the_draft_as_it_was():
     assert named.labels == {"L0.mlp_out": HOSTILE}
     assert changed(named, {"op": "label", "node": "L0.mlp_out", "text": " "}) == cut
     assert changed(named, {"op": "clear"}).plain
+
+
+def test_what_a_given_circuit_says_of_its_nodes_can_be_changed_and_taken_away():
+    found = Annotations(labels={"L0.mlp_out": "old"}, groups={"embed": "start"}, pinned=("embed",))
+
+    def after(*changes):
+        draft = Draft()
+        for change in changes:
+            draft = changed(draft, change, found)
+        return draft
+
+    assert Draft().over(found) == found
+    renamed = after({"op": "label", "node": "L0.mlp_out", "text": "new"})
+    assert renamed.over(found).labels == {"L0.mlp_out": "new"}
+    assert after({"op": "label", "node": "L0.mlp_out", "text": ""}).over(found).labels == {}
+    assert after({"op": "group", "node": "embed", "text": ""}).over(found).groups == {}
+    unpinned = after({"op": "unpin", "node": "embed"}, {"op": "pin", "node": "logits"})
+    assert unpinned.over(found).pinned == ("logits",)
+    back = {"op": "label", "node": "L0.mlp_out", "text": "old"}
+    assert after({"op": "label", "node": "L0.mlp_out", "text": "new"}, back).plain
+    assert after({"op": "unpin", "node": "embed"}, {"op": "pin", "node": "embed"}).plain
+    assert not renamed.reshaped and after({"op": "size", "size": 3}).reshaped
+
+
+def test_an_edited_circuit_says_what_is_written_beside_its_own_nodes(base):
+    kept = base.kept(20)
+    draft = Draft(labels={"logits": HOSTILE}, groups={"logits": "end"}, pinned=("logits", "L7.mlp_out"))
+    made = base.circuit(kept, draft)
+    assert (made.labels, made.groups, made.pinned) == ({"logits": HOSTILE}, {"logits": "end"}, ("logits",))
+    assert made.method == base.found.method and made.bare == base.circuit(kept, Draft())
 
 
 @pytest.mark.parametrize("change", [
@@ -176,6 +211,11 @@ def test_texts_of_users_stand_in_the_page_as_text(base):
     assert {tuple(pick.split(">")) for pick, *_ in listed["edges"]} == {edge.key for edge in now.circuit.edges}
 
 
+def sent(text):
+    """A file as the browser sends it."""
+    return "data:text/plain;base64," + base64.b64encode(text.encode()).decode()
+
+
 # -- with a model
 
 
@@ -228,6 +268,87 @@ def test_the_number_of_an_edited_circuit_is_that_of_its_evaluation(found):
     assert told["value"] == pytest.approx(curve["value"][at], rel=1e-4, abs=1e-4)
 
 
+def test_labels_and_pins_change_no_id_of_an_evaluation_and_groups_are_its_classes(found):
+    workspace, state, bases = found
+    plain = circuit_request.evaluation_of(workspace, bases, state)
+    noted = state.model_copy(update={"draft": Draft(labels={"logits": HOSTILE}, pinned=("logits",)).text()})
+    assert circuit_request.evaluation_of(workspace, bases, noted).id == plain.id
+    grouped = state.model_copy(update={"draft": Draft(groups={"logits": HOSTILE}).text()})
+    assert circuit_request.evaluation_of(workspace, bases, grouped).params["classes"] == {HOSTILE: ["logits"]}
+
+
+def test_a_given_circuit_shows_its_annotations_and_those_of_the_draft_over_them(found):
+    workspace, state, bases = found
+    now = circuit_request.edited_of(workspace, bases, state)
+    notes = Annotations(labels={"embed": "old", "logits": "old"}, groups={"embed": "ends"}, pinned=("embed",))
+    data = now.circuit.saying(notes).model_dump_json()
+    key = circuit_files.read(workspace, state, sent(data), "e.json")
+    draft = Draft(labels={"logits": HOSTILE}).text()
+    given = state.model_copy(update={"given": key, "draft": draft})
+    nodes = view(workspace, bases, given, {}, {})["graph"]["nodes"]
+    at = {name: place for place, name in enumerate(nodes["id"])}
+    assert (nodes["role"][at["embed"]], nodes["role"][at["logits"]]) == ("old", HOSTILE)
+    assert nodes["group"][at["embed"]] == "ends" and nodes["pinned"][at["embed"]]
+    shown = circuit_details.details(circuit_request.edited_of(workspace, bases, given), "embed", "logit", {}, None)
+    assert "old" in text_of(shown) and "Unpin" in text_of(shown)
+    gone = edited_draft(workspace, bases, {"search": urls.write(given), "change": {"op": "unpin", "node": "embed"}})
+    assert circuit_request.edited_of(workspace, bases, given.model_copy(update=gone)).notes.pinned == ()
+    pair = circuit_request.evaluation_of(workspace, bases, given).params["circuit"]
+    assert not {"labels", "groups", "pinned"} & set(pair)
+    assert workspace.circuits.notes(draft, key).labels == {"embed": "old", "logits": HOSTILE}
+
+
+@pytest.fixture(scope="module")
+def served(found):
+    """A browser's view of the routes of circuits and exports."""
+    workspace, state, bases = found
+    app = Dash(__name__)
+    app.layout = html.Div()
+    circuit_routes.register(app, workspace, bases)
+    export_menu.register(app, workspace)
+    return app.server.test_client(), state, bases
+
+
+NOTED = Draft(labels={"logits": HOSTILE}, groups={"embed": "start"}, pinned=("logits",)).text()
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "graphml", "dot", "svg"])
+def test_the_edited_circuit_is_a_file_in_every_form_before_it_is_evaluated(served, form):
+    browser, state, _ = served
+    answer = browser.get("/data/circuit/file" + urls.write(state.model_copy(update={"draft": NOTED})) + f"&form={form}")
+    assert answer.status_code == 200 and f".{form}" in answer.headers["Content-Disposition"]
+    text = answer.text
+    if form in ("graphml", "svg"):
+        assert HOSTILE in "".join(ElementTree.fromstring(text).itertext())
+    elif form == "dot":
+        assert f'"logits" [label="logits\\n{HOSTILE}"' in text
+    elif form == "json":
+        assert json.loads(text)["pinned"] == ["logits"]
+    refused = browser.get("/data/circuit/file" + urls.write(state) + "&form=pdf")
+    assert refused.status_code == 400 and "unknown form" in refused.json["message"]
+
+
+def test_an_export_from_the_page_has_the_annotations_of_its_draft(served):
+    browser, state, bases = served
+    address = f"/export/{bases.search(state).id}"
+    plain = browser.get(f"{address}/graphml").data
+    noted = browser.get(f"{address}/graphml", query_string={"draft": NOTED})
+    assert noted.status_code == 200 and noted.data != plain
+    assert HOSTILE in "".join(ElementTree.fromstring(noted.data).itertext())
+    page = browser.get(f"{address}/html", query_string={"draft": NOTED}).text
+    assert "&lt;/script&gt;&lt;b&gt;x" in page and HOSTILE not in page
+    assert browser.get(f"{address}/json", query_string={"draft": NOTED}).json["circuit"]["groups"] == {"embed": "start"}
+    damaged = browser.get(f"{address}/graphml", query_string={"draft": "{"})
+    assert damaged.status_code == 400 and "edits of the circuit cannot be read" in damaged.json["message"]
+    lost = browser.get(f"{address}/graphml", query_string={"draft": "kept:" + "0" * 64})
+    assert lost.status_code == 400 and "not in the workspace" in lost.json["message"]
+
+
+def test_the_menus_of_the_page_pass_its_draft_along():
+    assert getattr(export_menu.export_menu("r", circuit=True, drafted=True), "data-export-drafted")
+    assert not hasattr(export_menu.export_menu("r", circuit=True), "data-export-drafted")
+
+
 def test_a_circuit_compared_with_itself_is_all_shared_and_one_of_another_shape_is_refused(found):
     workspace, state, bases = found
     asked = bases.search(state)
@@ -247,9 +368,6 @@ def test_a_circuit_compared_with_itself_is_all_shared_and_one_of_another_shape_i
 
 def test_a_file_is_read_as_a_circuit_of_the_model_and_one_error_says_what_is_wrong(found):
     workspace, state, bases = found
-
-    def sent(text):
-        return "data:text/plain;base64," + base64.b64encode(text.encode()).decode()
 
     key = circuit_files.read(workspace, state, sent("edge,score\ninput->a0.h1<q>,0.5\na0.h1->logits,0.25\n"), "e.csv")
     now = circuit_request.edited_of(workspace, bases, state.model_copy(update={"given": key}))

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from analyses.circuit import Graph
 from analyses.circuit_formats import import_circuit
+from analyses.circuit_notes import Annotations
 from analyses.experiment import Experiment
 from analyses.grid import Grid
 from analyses.result import Provenance, Result
@@ -28,7 +29,8 @@ from hooks.tiny import build
 from workbench import api
 from workbench.cli import run as run_cli
 from workbench.export import export, forms_of
-from workbench.export.circuit import edge_list
+from workbench.export.circuit import annotated, edge_list
+from workbench.export.circuit_forms import CIRCUIT_FILES
 from workbench.figures.graph import MOST_EDGES, graph, layout
 from workbench.replay import circuit_difference, compare
 
@@ -128,6 +130,92 @@ def test_dot_holds_every_edge_and_no_text_leaves_its_quotes(result):
         outside = re.sub(r'"(?:[^"\\]|\\.)*"', "", line)
         assert '"' not in outside and "<" not in outside.replace("->", "")
     assert "rank=same" in text and text.count("{") == text.count("}")
+
+
+NOTED = Annotations(
+    labels={"L0.mlp_out": HOSTILE[1], "L2.z[head=3]": HOSTILE[2]},
+    groups={"L0.mlp_out": HOSTILE[0], "embed": "start"},
+    pinned=("logits",),
+)
+
+
+def nodes_of_graphml(root):
+    return {said["node"]: said for said in map(values, root.iter(f"{NAMED}node"))}
+
+
+def test_annotations_are_data_of_graphml_nodes_and_nothing_else_changes(result):
+    noted = graphml(annotated(result, NOTED))
+    nodes = nodes_of_graphml(noted)
+    assert {node: said["label"] for node, said in nodes.items() if "label" in said} == NOTED.labels
+    assert {node: said["group"] for node, said in nodes.items() if "group" in said} == NOTED.groups
+    assert [node for node, said in nodes.items() if said.get("pinned") == "true"] == ["logits"]
+    declared = {key.get("id") for key in noted.iter(f"{NAMED}key")}
+    assert {data.get("key") for data in noted.iter(f"{NAMED}data")} <= declared
+    assert list(edges_of_graphml(noted)) == EDGES
+    assert not re.search(rb"node\.(label|group|pinned)", export(result, "graphml").data)
+
+
+def test_a_label_stands_under_the_name_of_its_dot_node_and_leaves_no_quotes(result):
+    text = export(annotated(result, NOTED), "dot").data.decode()
+    assert list(edges_of_dot(text)) == EDGES
+    for line in text.splitlines():
+        outside = re.sub(r'"(?:[^"\\]|\\.)*"', "", line)
+        assert '"' not in outside and "<" not in outside.replace("->", "")
+    assert r'"L0.mlp_out" [label="L0.mlp_out\n\"]; x [label=\"", group=' in text
+    assert '"logits" [pinned="true", penwidth=3];' in text and '"embed" [group="start"];' in text
+    assert '  "L0.z[head=1]";' in text.splitlines() and text.count("rank=same") == 3
+
+
+def test_annotations_are_in_json_bundle_and_report_as_text(result, monkeypatch):
+    monkeypatch.setattr("workbench.export.bundle.images", lambda drawn, form: [b"<svg/>" for _ in drawn])
+    noted = annotated(result, NOTED)
+    assert noted.id == result.id
+    again = import_circuit(export(noted, "json").data, GRAPH).circuit
+    assert (again.labels, again.groups, again.pinned) == (NOTED.labels, NOTED.groups, NOTED.pinned)
+    page = export(noted, "html").data.decode("utf-8", "replace")
+    body = page.split("</head>")[1]
+    assert "<script>alert" not in body and "<b>&amp;" not in body and "start" in body
+    assert "L2.z[head=3]: a\\n\\l{}|&lt;b&gt;&amp;amp;" in body
+    with zipfile.ZipFile(io.BytesIO(export(noted, "bundle").data)) as archive:
+        held = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    assert json.loads(held["circuit.json"])["labels"] == NOTED.labels
+    assert b"penwidth=3" in held["circuit.dot"] and b"node.label" in held["circuit.graphml"]
+
+
+def test_annotations_of_nodes_that_a_circuit_lacks_are_left_out(result):
+    noted = annotated(result, Annotations(labels={"L1.mlp_out": "far", "embed": "here"}, pinned=("L1.mlp_out",)))
+    assert noted.circuit["labels"] == {"embed": "here"} and "pinned" not in noted.circuit
+    plain = Result(result.experiment, result.grids, result.provenance)
+    with pytest.raises(SpecError, match="holds no circuit"):
+        annotated(plain, NOTED)
+
+
+@pytest.mark.parametrize("form", list(CIRCUIT_FILES))
+def test_a_circuit_without_a_result_has_every_form_and_no_text_becomes_markup(result, form):
+    circuit = api.circuit_of(annotated(result, NOTED))
+    text = api.circuit_file(circuit, form, title=HOSTILE[0] + HOSTILE[3], model="tiny")
+    if form in ("graphml", "svg"):
+        root = ElementTree.fromstring(text.encode("utf-8", "replace"))
+        assert not [one for one in root.iter() if one.tag.endswith("script")]
+    if form == "graphml":
+        assert list(edges_of_graphml(root)) == EDGES
+        assert nodes_of_graphml(root)["L0.mlp_out"]["label"] == HOSTILE[1]
+    if form == "dot":
+        assert list(edges_of_dot(text)) == EDGES
+    if form in ("json", "csv"):
+        assert import_circuit(text.encode(), GRAPH).circuit.size == len(EDGES)
+    with pytest.raises(SpecError, match="unknown form of a circuit 'pdf'"):
+        api.circuit_file(circuit, "pdf")
+
+
+def test_the_drawing_alone_has_its_colours_and_shows_labels_shortened(result):
+    circuit = api.circuit_of(annotated(result, Annotations(labels={"embed": "begin" * 12}, pinned=("embed",))))
+    root = ElementTree.fromstring(api.circuit_file(circuit, "svg", title="A search", model="tiny"))
+    assert "var(" not in "".join(root.itertext())
+    (label,) = [one.text for one in root.iter() if one.get("class") == "label"]
+    assert label.startswith("beginbegin") and label.endswith("…") and len(label) < 20
+    titles = [one.text for one in root.iter() if one.tag.endswith("title")]
+    assert titles[0] == "A search · tiny · eap (5 edges)" and f"embed: {'begin' * 12} · pinned" in titles
 
 
 CHOSEN = st.lists(st.sampled_from(list(GRAPH.edges)), min_size=1, max_size=20, unique=True)
@@ -314,3 +402,39 @@ def test_the_command_line_imports_and_shows_circuits(searched, tmp_path, capsys,
     best = max(found.circuit["edges"], key=lambda edge: abs(edge["score"]))
     assert f"{best['score']:+.4g}" in printed and printed.count("logits") >= 1
     assert run_cli(["circuit", "import", str(tmp_path / "none.json"), "--model", name]) == 2
+
+
+def test_the_command_line_exports_a_result_with_the_labels_of_a_file(searched, tmp_path, capsys, monkeypatch):
+    _, _, judged = searched
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    api.save_result(judged, tmp_path / "result")
+    notes, out = tmp_path / "notes.json", tmp_path / "circuit.graphml"
+    nodes = [{"source": "embed", "target": "L9.mlp_out", "channel": "in"}]
+    spec = {"nodes": ["embed", "L9.mlp_out"], "edges": nodes, "size": 1, "method": "by hand"}
+    notes.write_text(json.dumps({**spec, "labels": {"embed": HOSTILE[0], "L9.mlp_out": "far"}}))
+    asked = ["export", str(tmp_path / "result"), "--as", "graphml", "--out", str(out), "--labels", str(notes)]
+    assert run_cli(asked) == 0
+    assert "lacks their nodes: 1" in capsys.readouterr().err
+    said = nodes_of_graphml(ElementTree.fromstring(out.read_bytes()))
+    assert {node: values["label"] for node, values in said.items() if "label" in values} == {"embed": HOSTILE[0]}
+    assert out.read_bytes() == export(api.annotate(judged, notes), "graphml").data
+    for text, why in (
+        (json.dumps(spec), "no labels, groups or pins"),
+        ('["m0->a2.h3<v>"]', "no circuit in our JSON"),
+        (json.dumps({**spec, "pinned": ["L8.mlp_out"]}), "L8.mlp_out is labelled, grouped or pinned"),
+    ):
+        notes.write_text(text)
+        assert run_cli(asked) == 2 and why in capsys.readouterr().err
+
+
+def test_the_command_line_draws_a_circuit_of_a_file(searched, tmp_path, monkeypatch):
+    _, found, _ = searched
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    file, out = tmp_path / "circuit.json", tmp_path / "circuit.svg"
+    file.write_text(json.dumps({**found.circuit, "labels": {"embed": "start"}}))
+    asked = ["circuit", "import", str(file), "--model", str(found.experiment.model)]
+    assert run_cli([*asked, "--as", "svg", "--out", str(out)]) == 0
+    assert "start" in "".join(ElementTree.fromstring(out.read_bytes()).itertext())
+    assert run_cli([*asked, "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["labels"] == {"embed": "start"}
+    assert run_cli([*asked, "--as", "pdf"]) == 2

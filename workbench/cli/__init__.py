@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from hooks.errors import Cancelled, WorkbenchError
 from workbench import __version__
-from workbench.cli import capture, circuits, experiments, models, serve, tasks, workspace
+from workbench.cli import capture, circuits, experiments, exports, models, serve, tasks, workspace
 from workbench.cli.terminal import fail
 
 ABOUT = """Look inside transformer language models: observe, edit, measure, replay.
@@ -23,7 +23,7 @@ Start with: workbench serve
 """
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, help=ABOUT)
-for module in (models, experiments, circuits, tasks, capture, workspace, serve):
+for module in (models, experiments, exports, circuits, tasks, capture, workspace, serve):
     module.register(app)
 
 

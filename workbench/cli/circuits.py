@@ -10,10 +10,12 @@ import typer
 
 from analyses.circuit import Circuit
 from workbench import api
-from workbench.cli.experiments import find, write_whole
+from workbench.cli.experiments import find
+from workbench.cli.exports import write_whole
 from workbench.cli.options import Device, Json, Place, Stored, model_ref
 from workbench.cli.terminal import bar, note, say, say_json, table
-from workbench.export.circuit import circuit_json, circuit_of
+from workbench.export.circuit import circuit_of
+from workbench.export.circuit_forms import CIRCUIT_FILES, written
 from workbench.models import DEFAULT
 from workbench.settings import Settings
 
@@ -38,12 +40,16 @@ def import_file(
         int | None,
         typer.Option(help="Take this many edges of highest absolute score.", show_default=False),
     ] = None,
+    form: Annotated[
+        str, typer.Option("--as", metavar="|".join(CIRCUIT_FILES), help="The form in which it is written.")
+    ] = "json",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write it there (stdout).", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Write it there (stdout).", show_default=False)
     ] = None,
     device: Device = None,
 ) -> None:
-    """A circuit of our own, of EAP-IG, of ACDC or in a CSV edge list as `params.circuit` of a circuit_evaluation.
+    """A circuit of our own, of EAP-IG, of ACDC or in a CSV edge list as `params.circuit` of a circuit_evaluation, or as
+    a graph or a drawing.
 
     Example: printf 'edge\\ninput->logits\\n' > edges.csv && workbench circuit import edges.csv --model toy
     """
@@ -52,10 +58,11 @@ def import_file(
     made = api.import_circuit(file, opened, size=size)
     for remark in made.notes:
         note(remark)
+    text = written(made.circuit, form, {"title": f"Circuit from {file.name}", "model": model})
     if out is None:
-        say_json(made.circuit.model_dump(mode="json"))
+        say(text.rstrip())
         return
-    write_whole(out, circuit_json(made.circuit).encode())
+    write_whole(out, text.encode("utf-8", "replace"))
     say(f"{out}: {made.circuit.size} edges, {len(made.circuit.nodes)} nodes")
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -21,11 +21,7 @@ from workbench import api, test_sets
 from workbench.cli.options import AllowPickle, Companion, Device, Engine, Json, Place, Stored, Weights, model_ref
 from workbench.cli.tasks import Count, MapOption, Seed, Variant, made_for
 from workbench.cli.terminal import bar, note, say, say_json, show, table
-from workbench.export import CIRCUIT_FORMS, FORMS, MODEL_FORMS, export
-from workbench.export.checkpoint import save_checkpoint
 from workbench.export.json import result_json
-from workbench.export.names import base
-from workbench.export.vectors import vectors_file
 from workbench.figures.intervals import separate
 from workbench.models import DEFAULT
 from workbench.packed import read_bundle
@@ -35,7 +31,6 @@ from workbench.results import read_folder, write_folder
 from workbench.settings import Settings
 from workbench.workspace import Workspace
 
-ALL_FORMS = "|".join((*FORMS, *CIRCUIT_FORMS, *MODEL_FORMS))
 SHOWN_CELLS = 5
 Answer = TypeVar("Answer")
 
@@ -45,7 +40,6 @@ def register(app: typer.Typer) -> None:
     app.command("new")(new)
     app.command("plan")(plan)
     app.command("run")(run)
-    app.command("export")(export_result)
     app.command("replay")(replay)
 
 
@@ -243,58 +237,6 @@ def find(result: str, settings: Settings) -> Result:
 def _no_result(result: str) -> WorkbenchError:
     hint = "`workbench workspace list` shows the ids."
     return SpecError(f"'{result}' is no result folder, bundle or result of the workspace.", hint)
-
-
-def export_result(
-    result: Stored,
-    form: Annotated[str, typer.Option("--as", metavar=ALL_FORMS, help="The form of the file.", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The file, a folder, or - for stdout (a name here).", show_default=False),
-    ] = None,
-    grid: Annotated[str | None, typer.Option(help="Which grid a figure shows (the first).", show_default=False)] = None,
-    theme: Annotated[Literal["light", "dark"], typer.Option(help="Colours of figures and pages.")] = "light",
-    workspace: Place = None,
-) -> None:
-    """Write a result as a file that other people and programs can read; as checkpoint, a folder with the pruned model.
-
-    Example: workbench new next_token --model toy | workbench run - --out r && workbench export r/* --as html
-    """
-    settings = Settings.load(workspace_dir=workspace)
-    stored = find(result, settings)
-    if form in MODEL_FORMS:
-        _export_of_model(stored, form, out, settings)
-        return
-    made = export(stored, form, grid=grid, theme=theme)
-    if str(out) == "-":
-        sys.stdout.buffer.write(made.data)
-        return
-    path = out / made.name if out is not None and out.is_dir() else out or Path(made.name)
-    write_whole(path, made.data)
-    say(str(path))
-
-
-def _export_of_model(result: Result, form: str, out: Path | None, settings: Settings) -> None:
-    """Write a pruned checkpoint or the steering vectors, for which the model is opened."""
-    path = out or Path(base(result) if form == "checkpoint" else f"{base(result)}.safetensors")
-    if form == "vectors":
-        write_whole(path, vectors_file(result, api.open_named(result.experiment.model, settings, note)))
-        say(str(path))
-        return
-    saved = save_checkpoint(result, path, settings, note)
-    say(saved.how)
-    say(f"{saved.n_params:,} parameters; logits differ from the edited run's by at most {saved.difference:.2g}")
-    say(str(saved.folder))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file aside and rename it, so that a failure leaves no half file."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def replay(result: Stored, json: Json = False, device: Device = None, workspace: Place = None) -> None:

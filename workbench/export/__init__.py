@@ -61,8 +61,10 @@ FORMS: Mapping[str, Form] = MappingProxyType(
 )
 CIRCUIT_FORMS: Mapping[str, Form] = MappingProxyType(
     {
-        "graphml": Form("Circuit as GraphML", "graphml", "application/graphml+xml", _whole(circuit.graphml)),
-        "dot": Form("Circuit as DOT (Graphviz)", "dot", "text/vnd.graphviz", lambda r, g, theme: circuit.dot(r, theme)),
+        "graphml": Form("Circuit as GraphML", "graphml", "application/graphml+xml", _whole(circuit.graphml_of)),
+        "dot": Form(
+            "Circuit as DOT (Graphviz)", "dot", "text/vnd.graphviz", lambda r, g, theme: circuit.dot_of(r, theme)
+        ),
     }
 )
 DRAWN = "circuit"

@@ -55,7 +55,8 @@ def bundle(result: Result) -> bytes:
             entry = zipfile.ZipInfo(f"{folder}/{name}", STAMP)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content)
+            # Prompts may hold half a character, which UTF-8 cannot.
+            archive.writestr(entry, content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
     return out.getvalue()
 
 
@@ -105,8 +106,8 @@ def _circuit_files(result: Result) -> Iterator[tuple[str, str]]:
     found = circuit.circuit_of(result)
     yield "circuit.json", circuit.circuit_json(found)
     yield "circuit.csv", circuit.edge_list(found)
-    yield "circuit.graphml", circuit.graphml(result)
-    yield "circuit.dot", circuit.dot(result)
+    yield "circuit.graphml", circuit.graphml_of(result)
+    yield "circuit.dot", circuit.dot_of(result)
     yield "figures/circuit.html", html.figure_page(circuit_picture(result))
 
 

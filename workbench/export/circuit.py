@@ -1,4 +1,4 @@
-"""A result's circuit as GraphML, as DOT and as an edge list: graphs that other programs open.
+"""A circuit as GraphML, as DOT and as an edge list: graphs that other programs open; of a result, or as it is edited.
 
 Nodes and edges are named, never numbered by place. GraphML and DOT say with the graph what it is of: model, metric,
 method, result and tokens; texts of a user stand there as text, escaped by each format's own rules.
@@ -12,12 +12,14 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
 from analyses.analysis import sentence
 from analyses.circuit import Circuit
 from analyses.circuit_formats import parse_circuit
+from analyses.circuit_notes import Annotations
 from analyses.result import Result
 from hooks.errors import SpecError
 from hooks.sites import Part
@@ -27,6 +29,7 @@ NAMESPACE = "http://graphml.graphdrawing.org/xmlns"
 # XML 1.0 has no form at all for these, not even escaped; prompts may hold them.
 UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 NODE_KEYS = {"node": "string", "kind": "string", "layer": "int", "head": "int"}
+NOTE_KEYS = {"label": "string", "group": "string", "pinned": "boolean"}
 EDGE_KEYS = {"channel": "string", "score": "double", "sign": "string"}
 KINDS = {"embed": "embedding", "z": "head", "attn_out": "attention", "mlp_out": "mlp", "logits": "logits"}
 WIDEST = 5.0
@@ -45,6 +48,21 @@ def circuit_of(result: Result) -> Circuit:
 def has_circuit(result: Result) -> bool:
     """Whether a result is of a circuit: one that it found, or one that it was asked to judge."""
     return isinstance(result.circuit or result.experiment.params.get("circuit"), Mapping)
+
+
+def annotated(result: Result, notes: Annotations) -> Result:
+    """A result whose circuit has these annotations, as far as they are of its nodes, over its own.
+
+    Raises SpecError where it holds no circuit.
+    """
+    circuit = circuit_of(result)
+    own = notes.on(circuit.nodes)
+    both = Annotations(
+        labels={**circuit.labels, **own.labels},
+        groups={**circuit.groups, **own.groups},
+        pinned=tuple(dict.fromkeys((*circuit.pinned, *own.pinned))),
+    )
+    return replace(result, circuit=circuit.saying(both).model_dump(mode="json"))
 
 
 def facts(result: Result, circuit: Circuit) -> dict[str, str]:
@@ -71,15 +89,26 @@ def facts(result: Result, circuit: Circuit) -> dict[str, str]:
     }
 
 
-def graphml(result: Result) -> str:
-    """The circuit as GraphML, as networkx, Gephi, yEd and igraph read it.
+def graphml_of(result: Result) -> str:
+    """A result's circuit as `graphml`. Raises SpecError where it holds none."""
+    circuit = circuit_of(result)
+    return graphml(circuit, facts(result, circuit))
+
+
+def dot_of(result: Result, theme: themes.ThemeName = "light") -> str:
+    """A result's circuit as `dot`. Raises SpecError where it holds none."""
+    circuit = circuit_of(result)
+    return dot(circuit, facts(result, circuit), theme)
+
+
+def graphml(circuit: Circuit, about: Mapping[str, str]) -> str:
+    """A circuit as GraphML, as networkx, Gephi, yEd and igraph read it. about: what it is of, as data of the graph.
 
     A node's id is its name in the letters that XML allows for ids, such as L3.z.5; its data hold the name itself.
     """
-    circuit = circuit_of(result)
-    about = facts(result, circuit)
     root = ElementTree.Element("graphml", {"xmlns": NAMESPACE})
-    keys = {"graph": dict.fromkeys(about, "string"), "node": NODE_KEYS, "edge": EDGE_KEYS}
+    node_keys = NODE_KEYS | NOTE_KEYS if circuit.annotated else NODE_KEYS
+    keys = {"graph": dict.fromkeys(about, "string"), "node": node_keys, "edge": EDGE_KEYS}
     for scope, names in keys.items():
         for name, kind in names.items():
             written = {"id": f"{scope}.{name}", "for": scope, "attr.name": name, "attr.type": kind}
@@ -93,6 +122,9 @@ def graphml(result: Result) -> str:
             "kind": KINDS[part.site.name],
             "layer": part.site.layer,
             "head": part.head,
+            "label": circuit.labels.get(node),
+            "group": circuit.groups.get(node),
+            "pinned": "true" if node in circuit.pinned else None,
         }
         _data(ElementTree.SubElement(graph, "node", {"id": _xml_id(node)}), "node", named)
     for number, edge in enumerate(circuit.edges):
@@ -121,24 +153,25 @@ def _sign(score: float | None) -> str | None:
     return "positive" if score > 0 else "negative" if score < 0 else "zero"
 
 
-def dot(result: Result, theme: themes.ThemeName = "light") -> str:
-    """The circuit in Graphviz' language: rows by layer, edges coloured by sign and as wide as their score is large."""
-    circuit = circuit_of(result)
-    about = facts(result, circuit)
+def dot(circuit: Circuit, about: Mapping[str, str], theme: themes.ThemeName = "light") -> str:
+    """A circuit in Graphviz' language: rows by layer, edges coloured by sign and as wide as their score is large.
+
+    A node's label stands under its name; `group` holds its group, and one that is pinned has a bold frame.
+    """
     shown = ("title", "model", "method", "result")
     largest = max((abs(edge.score) for edge in circuit.edges if edge.score is not None), default=0.0)
     ink, ground, line = (themes.role(name, theme) for name in ("text", "panel", "accent"))
     lines = [
         "digraph circuit {",
         f"  graph [rankdir=BT, bgcolor={_quoted(ground)}, fontcolor={_quoted(ink)}, labelloc=t, "
-        f"label={_quoted(' · '.join(about[name] for name in shown))}];",
+        f"label={_quoted(' · '.join(about[name] for name in shown if name in about))}];",
         f"  node [shape=box, fontname=monospace, color={_quoted(line)}, fontcolor={_quoted(ink)}];",
         f"  edge [fontsize=9, fontcolor={_quoted(ink)}];",
     ]
     rows: dict[tuple[int, str], list[str]] = defaultdict(list)
     for node in circuit.nodes:
         site = Part.parse(node).site
-        lines.append(f"  {_quoted(node)};")
+        lines.append(f"  {_quoted(node)}{_attributes(circuit, node)};")
         if site.layer is not None:
             rows[site.layer, site.name].append(node)
     lines += [f"  {{ rank=same; {' '.join(f'{_quoted(node)};' for node in row)} }}" for row in rows.values()]
@@ -153,10 +186,21 @@ def dot(result: Result, theme: themes.ThemeName = "light") -> str:
     return "\n".join((*lines, "}")) + "\n"
 
 
-def _quoted(text: str) -> str:
+def _attributes(circuit: Circuit, node: str) -> str:
+    """What is written beside a node as DOT attributes; "" where nothing is."""
+    said = [
+        f"label={_quoted(node, circuit.labels[node])}" if node in circuit.labels else "",
+        f"group={_quoted(circuit.groups[node])}" if node in circuit.groups else "",
+        'pinned="true", penwidth=3' if node in circuit.pinned else "",
+    ]
+    written = ", ".join(filter(None, said))
+    return f" [{written}]" if written else ""
+
+
+def _quoted(*lines: str) -> str:
     """A string of DOT. In labels a backslash begins an escape, so it is doubled; line breaks become spaces."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    plain = ("".join(char if char.isprintable() else " " for char in line) for line in lines)
+    return '"' + "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in plain) + '"'
 
 
 def edge_list(circuit: Circuit) -> str:

@@ -29,6 +29,8 @@ MET = {"q": 3, "k": 4, "v": 5, "in": 4}
 """At which step hover and the letter of an edge are, so that the channels of one pair of nodes stay apart."""
 NAMED, LETTERED = 150, 60
 """Most nodes and edges that are labelled in the drawing; hover names all of them."""
+LONGEST_LABEL = 16
+"""Characters of a node's label that are drawn; hover has all of them."""
 ROW_HEIGHT, MARGINS = 46, 130
 GAP = np.nan
 NEAR, BOW = 0.02, 0.1
@@ -52,7 +54,7 @@ def graph(
     theme: themes.ThemeName = "light",
     roles: Mapping[str, str] | None = None,
 ) -> go.Figure:
-    """A circuit in its JSON form as a figure. roles: what is said of a node on hover, by node.
+    """A circuit in its JSON form as a figure, labels beside their nodes. roles: said of a node on hover, by node.
 
     Of more than 2,000 edges those of highest absolute score are drawn, and the title says so.
     """
@@ -63,7 +65,7 @@ def graph(
     for key, group in _grouped(edges, scale).items():
         figure.add_trace(_lines(group, places, *key, theme=theme))
     figure.add_trace(_middles(edges, places, theme))
-    figure.add_trace(_nodes(places, circuit["edges"], roles or {}, theme))
+    figure.add_trace(_nodes(places, circuit, beside(circuit, roles or {}), theme))
     for trace in _legend(edges, theme):
         figure.add_trace(trace)
     more = "" if len(edges) == whole_size else f" (the {whole(len(edges))} strongest of {whole(whole_size)} edges)"
@@ -78,6 +80,26 @@ def graph(
     figure.update_xaxes(visible=False)
     figure.update_yaxes(**_row_axis(circuit["nodes"]))
     return figure
+
+
+def beside(circuit: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, str]:
+    """What is said of each node of a circuit in its JSON form: its label, its role, its group, whether it is pinned."""
+    labels, groups, pinned = circuit.get("labels", {}), circuit.get("groups", {}), circuit.get("pinned", ())
+    said = {
+        node: (
+            labels.get(node, ""),
+            roles.get(node, ""),
+            f"group: {groups[node]}" if node in groups else "",
+            "pinned" if node in pinned else "",
+        )
+        for node in circuit["nodes"]
+    }
+    return {node: " · ".join(filter(None, words)) for node, words in said.items() if any(words)}
+
+
+def shortened(words: str, most: int) -> str:
+    """At most `most` characters of a text, the last of them … where it is longer."""
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def strongest(edges: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
@@ -195,24 +217,24 @@ def _edge_words(edge: Mapping[str, Any], places: Mapping[str, Drawn]) -> str:
 
 
 def _nodes(
-    places: Mapping[str, Drawn], edges: Sequence[Mapping[str, Any]], roles: Mapping[str, str], theme: themes.ThemeName
+    places: Mapping[str, Drawn], circuit: Mapping[str, Any], said: Mapping[str, str], theme: themes.ThemeName
 ) -> go.Scatter:
     """The nodes. customdata: the node's name."""
     heard, hears = Counter[str](), Counter[str]()
-    for edge in edges:
+    for edge in circuit["edges"]:
         heard[edge["source"]] += 1
         hears[edge["target"]] += 1
-    drawn = list(places.values())
+    drawn, labels = list(places.values()), circuit.get("labels", {})
     words = [
         f"<b>{text(at.node)}</b><br>{hears[at.node]} edges in, {heard[at.node]} out"
-        + (f"<br>{text(roles[at.node])}" if at.node in roles else "")
+        + (f"<br>{text(said[at.node])}" if at.node in said else "")
         for at in drawn
     ]
     return go.Scatter(
         x=[at.x for at in drawn],
         y=[at.y for at in drawn],
         mode="markers+text" if len(drawn) <= NAMED else "markers",
-        text=[at.short for at in drawn],
+        text=[text(" ".join((at.short, shortened(labels.get(at.node, ""), LONGEST_LABEL))).strip()) for at in drawn],
         textposition="middle right",
         textfont={"size": 11, "family": themes.MONO, "color": themes.role("text", theme)},
         marker={

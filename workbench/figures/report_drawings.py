@@ -19,7 +19,7 @@ from PIL import Image
 from analyses.grid import Grid
 from workbench.figures import theme as themes
 from workbench.figures.faithfulness import RANDOM, SIZE
-from workbench.figures.graph import MOST_EDGES, Drawn, layout, strongest
+from workbench.figures.graph import LONGEST_LABEL, MOST_EDGES, Drawn, beside, layout, shortened, strongest
 from workbench.figures.intervals import Bounds, bounds_of
 from workbench.figures.numbers import number, percent, whole
 
@@ -28,21 +28,46 @@ NODE_HEIGHT, LETTER = 18, 7.0
 THINNEST, WIDEST = 0.5, 5.5
 CURVE_WIDTH, CURVE_HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 320, 64, 52, 14, 16
 MAP, CELL, LABEL = 168, 12, 92
+LONGEST_TOKEN = 12
 MOST_LABELS = 32
 """Up to so many tokens have their text beside an attention map."""
-OUTSIDE_XML = {code: None for code in (*range(9), 11, 12, *range(14, 32))}
+LONGEST_CAPTION = 130
+OUTSIDE_XML = {code: None for code in (*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF)}
 
 
 def escaped(words: str) -> str:
-    """Text as markup that shows it; control characters, which XML cannot hold, are left out."""
+    """Text as markup that shows it; control characters and others that XML cannot hold are left out."""
     return html.escape(words.translate(OUTSIDE_XML))
 
 
 def circuit_drawing(circuit: Mapping[str, Any], roles: Mapping[str, str] | None = None) -> str:
     """A circuit as a layered graph, upstream at the bottom; of many edges the 2,000 strongest. roles: words by node.
 
-    Edges carry `data-s` and `data-t`, the places of their ends among the nodes, which carry `data-n`.
+    Labels stand under their nodes, shortened; all that is said of a node is its title. Edges carry `data-s` and
+    `data-t`, the places of their ends among the nodes, which carry `data-n`.
     """
+    parts, height = _circuit(circuit, roles or {})
+    return (
+        f'<svg id="figure-of-the-circuit" class="circuit" role="img" aria-label="The circuit as a graph" '
+        f'viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}">{parts}</svg>'
+    )
+
+
+def circuit_file(circuit: Mapping[str, Any], title: str, style: str) -> str:
+    """The same drawing as an SVG file of its own. title: what it is of; style: the sheet that colours its classes."""
+    parts, height = _circuit(circuit, {})
+    drawn = f", the {whole(MOST_EDGES)} strongest are drawn" if len(circuit["edges"]) > MOST_EDGES else ""
+    words = f"{title} ({whole(len(circuit['edges']))} edges{drawn})"
+    caption = f'<text class="axis" x="{MARGIN}" y="16">{escaped(shortened(words, LONGEST_CAPTION))}</text>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="circuit" role="img" viewBox="0 0 {WIDTH} {height:.0f}" '
+        f'width="{WIDTH}" height="{height:.0f}"><title>{escaped(words)}</title><style>{escaped(style)}</style>'
+        f'<rect class="ground" width="100%" height="100%"/>{caption}{parts}</svg>\n'
+    )
+
+
+def _circuit(circuit: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[str, float]:
+    """The parts of a circuit's drawing, and its height."""
     edges, nodes = strongest(circuit["edges"], MOST_EDGES), circuit["nodes"]
     placed = layout(nodes)
     rows = max((at.y for at in placed.values()), default=0.0)
@@ -58,11 +83,11 @@ def circuit_drawing(circuit: Mapping[str, Any], roles: Mapping[str, str] | None 
         {(node[1 : node.index(".")], at[node][1]) for node in nodes if ".z[" in node or ".attn" in node}
     ):
         parts.append(f'<text class="axis" x="{MARGIN}" y="{y + 4:.0f}">layer {layer}</text>')
-    parts += [_node(one, at[node], place[node], (roles or {}).get(node, "")) for node, one in placed.items()]
-    return (
-        f'<svg id="figure-of-the-circuit" class="circuit" role="img" aria-label="The circuit as a graph" '
-        f'viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}">{"".join(parts)}</svg>'
-    )
+    said, labels, marked = beside(circuit, roles), circuit.get("labels", {}), {*roles, *circuit.get("pinned", ())}
+    for node, one in placed.items():
+        words, label = said.get(node, ""), labels.get(node, "")
+        parts.append(_node(one, at[node], place[node], words, label, marked=node in marked))
+    return "".join(parts), height
 
 
 def _edge(
@@ -88,15 +113,17 @@ def _edge(
     )
 
 
-def _node(one: Drawn, at: tuple[float, float], place: int, role: str) -> str:
+def _node(one: Drawn, at: tuple[float, float], place: int, said: str, label: str, *, marked: bool) -> str:
     width = LETTER * len(one.short) + 10
     box = f'x="{at[0] - width / 2:.1f}" y="{at[1] - NODE_HEIGHT / 2:.1f}" width="{width:.1f}" height="{NODE_HEIGHT}"'
-    words = one.node + (f": {role}" if role else "")
-    marked = " role" if role else ""
+    words = one.node + (f": {said}" if said else "")
+    under = f'x="{at[0]:.1f}" y="{at[1] + NODE_HEIGHT / 2 + 10:.1f}" text-anchor="middle"'
+    shown = f'<text class="label" {under}>{escaped(shortened(label, LONGEST_LABEL))}</text>' if label else ""
+    classes = "node role" if marked else "node"
     return (
-        f'<g class="node{marked}" data-n="{place}" tabindex="0" role="button" aria-label="{escaped(words)}">'
+        f'<g class="{classes}" data-n="{place}" tabindex="0" role="button" aria-label="{escaped(words)}">'
         f'<title>{escaped(words)}</title><rect {box} rx="4"/>'
-        f'<text x="{at[0]:.1f}" y="{at[1] + 4:.1f}" text-anchor="middle">{escaped(one.short)}</text></g>'
+        f'<text x="{at[0]:.1f}" y="{at[1] + 4:.1f}" text-anchor="middle">{escaped(one.short)}</text>{shown}</g>'
     )
 
 
@@ -196,18 +223,13 @@ def attention_drawing(weights: np.ndarray, tokens: Sequence[str], theme: themes.
     if labelled:
         for place, token in enumerate(tokens[: max(rows, columns)]):
             at = top + CELL * place + CELL - 2
-            parts.append(
-                f'<text class="token" x="{left - 4}" y="{at}" text-anchor="end">{escaped(_short(token))}</text>'
-            )
+            words = escaped(shortened(token, LONGEST_TOKEN))
+            parts.append(f'<text class="token" x="{left - 4}" y="{at}" text-anchor="end">{words}</text>')
             turn = f"translate({left + CELL * place + CELL - 2} {top - 4}) rotate(-90)"
-            parts.append(f'<text class="token" transform="{turn}">{escaped(_short(token))}</text>')
+            parts.append(f'<text class="token" transform="{turn}">{words}</text>')
     parts.append(f'<text class="axis" x="{left}" y="{top + height + 14}">key → , query ↓</text>')
     size = f'width="{left + width + 4}" height="{top + height + 20}"'
     return (
         f'<svg class="attention" role="img" aria-label="attention of the first prompt" {size} '
         f'viewBox="0 0 {left + width + 4} {top + height + 20}">{"".join(parts)}</svg>'
     )
-
-
-def _short(token: str, most: int = 12) -> str:
-    return token if len(token) <= most else token[: most - 1] + "…"

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 
 def save_row(of: str, result_id: str, grid: str, *, circuit: bool = False) -> Any:
-    """Note, Save and Export for the result shown in the panel `of`. grid: which one a figure shows. circuit: of one."""
+    """Note, Save and Export for the result shown in the panel `of`. grid: which one a figure shows.
+
+    circuit: it is of one, edited in the address.
+    """
     note = dmc.TextInput(
         id={"type": "abl-note", "of": of}, placeholder="What you saw, for the results list", **{"aria-label": "Note"}
     )
     button = dmc.Button("Save result", id={"type": "abl-save", "of": of})
     said = html.Span(id={"type": "abl-saved", "of": of}, className="abl-saved", role="status")
-    items = [note, button, export_menu(result_id, grid, circuit=circuit), said]
+    items = [note, button, export_menu(result_id, grid, circuit=circuit, drafted=circuit), said]
     return html.Div(items, className="abl-save", **{"data-result": result_id})
 
 

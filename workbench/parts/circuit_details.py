@@ -11,8 +11,9 @@ import numpy as np
 from dash import html
 
 from analyses.circuit import LOGITS
+from analyses.circuit_notes import LONGEST_TEXT
 from hooks.errors import WorkbenchError
-from workbench.circuit_draft import LONGEST_LABEL, edge_text, parts_of, place
+from workbench.circuit_draft import edge_text, parts_of, place
 from workbench.figures.numbers import UNIT_WORDS, number, whole
 from workbench.parts.circuit_request import Edited
 from workbench.parts.circuit_words import CHANNELS, edge_words, node_words
@@ -66,8 +67,8 @@ def _edge(now: Edited, pick: str, unit: str) -> Any:
 
 def _node(now: Edited, node: str, unit: str, roles: Mapping[str, str], links: Any) -> Any:
     into, out, missing = _around(now, node)
-    label, group = now.draft.labels.get(node, ""), now.draft.groups.get(node, "")
-    pinned = node in now.draft.pinned
+    notes = now.notes
+    label, group, pinned = notes.labels.get(node, ""), notes.groups.get(node, ""), node in notes.pinned
     told = [("Address", html.Span(node, className="wb-mono"))]
     told += [("Role", roles[node])] if node in roles else []
     strongest = [_text(now, at) for at in missing[:MISSING]]
@@ -151,7 +152,7 @@ def _item(now: Edited, at: Place, *, cut: bool) -> Any:
 
 def _field(name: str, node: str, value: str) -> Any:
     """A text of the user's about a node; it is taken when the field is left or Enter is pressed."""
-    box = dmc.TextInput(label=name.capitalize(), value=value, inputProps={"maxLength": LONGEST_LABEL}, size="xs")
+    box = dmc.TextInput(label=name.capitalize(), value=value, inputProps={"maxLength": LONGEST_TEXT}, size="xs")
     return html.Div(box, **{"data-cir-field": name, "data-node": node})
 
 

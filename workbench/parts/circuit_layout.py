@@ -26,6 +26,14 @@ PREFIX, JUDGE, ROLES = "cir", "cev", "crl"
 STORES = ("cir-come", "cir-controls-shown", "cir-sink", "cir-sink-follow", "cir-sink-add")
 MOST_BYTES = min(MOST_OF_ANY, 32 << 20)
 """What a browser is let send; `workbench circuit import` reads larger files."""
+SAVES = (
+    ("svg", "SVG", "The graph as drawn"),
+    ("layers", "SVG in rows", "The circuit drawn in rows of layers, with its labels"),
+    ("json", "JSON", "The circuit as JSON"),
+    ("csv", "CSV", "Its edges as CSV"),
+    ("graphml", "GraphML", "The circuit as GraphML, for networkx, Gephi, yEd"),
+    ("dot", "DOT", "The circuit as DOT, for Graphviz"),
+)
 ABOUT = {
     "eap_ig": "Estimates what each edge adds from gradients along a path between the prompts of a pair.",
     "eap": "Estimates what each edge adds from one gradient.",
@@ -174,8 +182,7 @@ def _tools() -> list[Any]:
         _act("clear", "As found", "close", "Drop all changes"),
     ]
     roles = dmc.Button("Label roles", id="crl-run", variant="default", disabled=True)
-    saves = [_act(f"save-{form}", form.upper(), "export", words) for form, words in (
-        ("svg", "The graph as drawn"), ("json", "The circuit as JSON"), ("csv", "Its edges as CSV"))]  # fmt: skip
+    saves = [_act(f"save-{name}", words, "export", title) for name, words, title in SAVES]
     return [
         *buttons,
         roles,

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from analyses.analysis import normalised
+from analyses.analysis import normalised, sentence
 from analyses.circuit import Circuit, Keys
 from analyses.circuit_mask import Mask, packed
+from analyses.circuit_notes import Annotations
 from analyses.experiment import Experiment
 from hooks.errors import InputError
 from hooks.prompts import PromptSet
@@ -209,6 +210,11 @@ class Edited:
         object.__setattr__(self, "pruned", self.base.graph.prune(self.kept))
 
     @property
+    def notes(self) -> Annotations:
+        """What is written beside nodes, also those that no edge of the circuit ends at."""
+        return self.draft.over(self.base.found)
+
+    @property
     def circuit(self) -> Circuit:
         """With its edges that lead nowhere, as they are drawn."""
         return self.base.circuit(self.kept, self.draft)
@@ -225,6 +231,14 @@ def edited_of(workspace: Workspace, bases: Bases, state: State) -> Edited | None
         return Edited(base, draft, base.edited(draft))
 
     return bases.once("edited", f"{base.key} {state.model} {state.draft}", made)
+
+
+def about_of(workspace: Workspace, bases: Bases, state: State) -> dict[str, str]:
+    """What the edited circuit of a state is of, by name, for its files. Raises WorkbenchError."""
+    if state.given:
+        return {"title": f"Circuit from {workspace.circuits.get(state.given).name}", "model": state.model}
+    search = bases.search(state)
+    return {"title": sentence(search), "model": state.model, "search": search.id}
 
 
 def live_of(workspace: Workspace, bases: Bases, state: State, base: Base, kept: Mask) -> CircuitRequest:
@@ -255,11 +269,11 @@ def _evaluation(workspace: Workspace, bases: Bases, state: State) -> Experiment:
             f"the circuit has {int(now.kept.sum()):,} edges; 1 to {MOST_JUDGED:,} can be evaluated here.",
             "Choose another size.",
         )
-    circuit = now.circuit
+    circuit = now.circuit.bare
     request = live_of(workspace, bases, state, now.base, now.kept)
     searched = not state.given and now.base.unit == "edge" and finder_of(state) in ("eap", "eap_ig")
     scores = finder_of(state) if searched and state.outside != "zero" else "circuit"
-    classes = {name: nodes for name, nodes in now.draft.classes.items() if set(nodes) <= set(circuit.nodes)}
+    classes = {name: nodes for name, nodes in now.notes.classes.items() if set(nodes) <= set(circuit.nodes)}
     params = {
         "circuit": circuit.model_dump(mode="json"),
         "ablation": request.ablation,

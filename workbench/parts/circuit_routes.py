@@ -15,10 +15,10 @@ from analyses.statistics import Estimate
 from hooks.errors import InputError, SpecError, WorkbenchError
 from workbench import live_circuits, urls
 from workbench.circuit_draft import changed, place
-from workbench.export.circuit import circuit_json, edge_list
+from workbench.export.circuit_forms import CIRCUIT_FILES, written
 from workbench.figures.numbers import UNIT_WORDS, number, whole
 from workbench.parts import circuit_compare, circuit_lists, circuit_roles
-from workbench.parts.circuit_request import Bases, edited_of, live_of, unit_of
+from workbench.parts.circuit_request import Bases, about_of, edited_of, live_of, unit_of
 from workbench.parts.circuit_view import view
 from workbench.requests import CircuitRequest
 from workbench.urls import State
@@ -31,10 +31,6 @@ PATIENCE_SECONDS = 1.0
 """How long an answer waits for its numbers before it says how far they are; the browser then asks again."""
 GLANCE_SECONDS = 0.01
 MOST_BYTES = 2 << 20
-FILES: Mapping[str, tuple[Callable[[Any], str], str]] = {
-    "json": (circuit_json, "application/json"),
-    "csv": (edge_list, "text/csv"),
-}
 
 
 def register(app: Dash, workspace: Workspace, bases: Bases) -> None:
@@ -81,7 +77,9 @@ def edited(workspace: Workspace, bases: Bases, body: Mapping[str, Any]) -> dict[
     change, state = body.get("change"), urls.read(str(body.get("search", "")))
     if not isinstance(change, dict):
         raise SpecError("there is no change.", "Reload the page.")
-    text = workspace.circuits.write_draft(changed(workspace.circuits.read_draft(state.draft), change))
+    base = bases.of_state(state)
+    draft = changed(workspace.circuits.read_draft(state.draft), change, None if base is None else base.found)
+    text = workspace.circuits.write_draft(draft)
     after = state.model_copy(update={"draft": text})
     now = edited_of(workspace, bases, after)
     if now is not None:
@@ -183,12 +181,12 @@ def _file(workspace: Workspace, bases: Bases, state: State, form: str) -> Respon
     """The edited circuit as a file, or why there is none as JSON."""
     try:
         now = edited_of(workspace, bases, state)
-        if now is None or form not in FILES:
-            raise InputError("there is no such file.", "Find a circuit first; it is written as json or csv.")
-        write, media = FILES[form]
-        answer = Response(write(now.circuit), mimetype=media)
+        if now is None:
+            raise InputError("there is no such file.", "Find a circuit first.")
+        text = written(now.circuit, form, about_of(workspace, bases, state))
     except WorkbenchError as error:
         return make_response(jsonify(error.as_dict()), 400)
+    answer = Response(text.encode("utf-8", "replace"), mimetype=CIRCUIT_FILES[form].media)
     answer.headers["Content-Disposition"] = f'attachment; filename="circuit-{int(now.kept.sum())}-edges.{form}"'
     answer.headers["Cache-Control"] = "no-store"
     return answer

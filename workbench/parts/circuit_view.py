@@ -40,10 +40,10 @@ def view(
     if now is None:
         return {"state": "none"}
     request = live_of(workspace, bases, state, now.base, now.kept)
-    labels = now.draft.labels
+    notes, labels = now.notes, now.notes.labels
     told = {node: " · ".join(filter(None, (labels.get(node), roles.get(node)))) for node in {*labels, *roles}}
     graph = drawn(
-        spec_of(now, MOST_EDGES), roles=told, groups=now.draft.groups, pinned=now.draft.pinned,
+        spec_of(now, MOST_EDGES), roles=told, groups=notes.groups, pinned=notes.pinned,
         marks=marks or edit_marks(now), key=f"{state.model} {now.base.key}",
     )  # fmt: skip
     edges, most = int(now.kept.sum()), now.base.most
@@ -87,7 +87,7 @@ def spec_of(now: Edited, most: int) -> dict[str, Any]:
         }
         for writer, reader in chosen
     ]
-    ends = {edge[end] for edge in edges for end in ("source", "target")} | set(now.draft.pinned)
+    ends = {edge[end] for edge in edges for end in ("source", "target")} | set(now.notes.pinned)
     nodes = [node for node in graph.nodes if node in ends]
     return {"nodes": nodes, "edges": edges, "method": base.found.method, "keys": graph.keys, "size": len(places)}
 

@@ -89,7 +89,8 @@ def _found(result: Result) -> Any:
     """What was found, in a line, with its exports."""
     size, took = (result.circuit or {}).get("size", 0), seconds(result.provenance.seconds)
     words = f"{whole(size)} edges found in {took}. Exports of the circuit as it was found:"
-    return html.Div([html.Span(words, className="wb-muted"), export_menu(result.id, circuit=True)], className="cir-row")
+    menu = export_menu(result.id, circuit=True, drafted=True)
+    return html.Div([html.Span(words, className="wb-muted"), menu], className="cir-row")
 
 
 def watch_evaluation(bases: Bases, workspace: Workspace, state: State, session: str, theme: ThemeName) -> Seen:

@@ -12,6 +12,7 @@ from flask import Response, jsonify, request
 
 from hooks.errors import StoreError, WorkbenchError
 from workbench.export import CIRCUIT_FORMS, FORMS, Theme, export
+from workbench.export.circuit import annotated
 from workbench.parts.icons import icon
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ ROUTE = "/export/<result_id>/<form>"
 FIGURES = ("svg", "pdf", "png")
 
 
-def export_menu(result_id: str, grid: str = "", *, circuit: bool = False) -> Any:
+def export_menu(result_id: str, grid: str = "", *, circuit: bool = False, drafted: bool = False) -> Any:
     """A button that opens the list of forms. grid: which grid a figure shows, the first without it.
 
-    circuit: the result is of a circuit, which has forms of its own.
+    circuit: the result is of a circuit, which has forms of its own. drafted: the address says what is written beside
+    its nodes, and the browser passes that along.
     """
+    data = {"data-export-menu": result_id, **({"data-export-drafted": "1"} if drafted else {})}
     forms = {**FORMS, **CIRCUIT_FORMS} if circuit else FORMS
     items = [html.Li(_item(result_id, form, shown.title, grid)) for form, shown in forms.items()]
     return html.Details(
@@ -34,7 +37,7 @@ def export_menu(result_id: str, grid: str = "", *, circuit: bool = False) -> Any
             html.Div([html.Ul(items), html.P(className="exp-say", role="status")], className="exp-list"),
         ],
         className="exp-menu",
-        **{"data-export-menu": result_id},
+        **data,
     )
 
 
@@ -53,7 +56,10 @@ def _item(result_id: str, form: str, text: str, grid: str, label: str = "") -> A
 
 
 def register(app: Dash, workspace: Workspace) -> None:
-    """Serve `GET /export/RESULT/FORM?grid=…&theme=light|dark`: the file, or why there is none as JSON."""
+    """Serve `GET /export/RESULT/FORM?grid=…&theme=light|dark&draft=…&given=…`: the file, or why there is none as JSON.
+
+    draft, given: the edits and the given circuit of the page of circuits, of which labels, groups and pins are taken.
+    """
 
     @app.server.get(ROUTE)
     def download(result_id: str, form: str) -> Response:
@@ -69,6 +75,9 @@ def _file(workspace: Workspace, result_id: str, form: str) -> Response:
     result = workspace.result(result_id)
     if result is None:
         raise StoreError(f"there is no result {result_id}.", "It may have been deleted: see the Results page.")
+    notes = workspace.circuits.notes(request.args.get("draft", ""), request.args.get("given", ""))
+    if notes.annotated:
+        result = annotated(result, notes)
     theme: Theme = "dark" if request.args.get("theme") == "dark" else "light"
     made = export(result, form, grid=request.args.get("grid") or None, theme=theme)
     answer = Response(made.data, mimetype=made.media)
