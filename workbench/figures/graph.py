@@ -29,7 +29,7 @@ MET = {"q": 3, "k": 4, "v": 5, "in": 4}
 """At which step hover and the letter of an edge are, so that the channels of one pair of nodes stay apart."""
 NAMED, LETTERED = 150, 60
 """Most nodes and edges that are labelled in the drawing; hover names all of them."""
-LONGEST_LABEL = 16
+LONGEST_LABEL = 12
 """Characters of a node's label that are drawn; hover has all of them."""
 ROW_HEIGHT, MARGINS = 46, 130
 GAP = np.nan
