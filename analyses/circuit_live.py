@@ -53,11 +53,12 @@ def runs_of(bench: Bench, metric: MetricChoice, ablation: Ablation, keys: Keys, 
     if ablation == "mean" and chosen not in given:
         raise SpecError(f"mean ablation needs inputs.{chosen}.", "Add it, or name another input as `reference`.")
     graph = Graph.of(bench.model, keys=keys)
+    _ = bench.model.edge_runs.stills  # Tried before the first edit has to wait for it.
     return CircuitRuns(bench, graph, measure_of(metric, bench), ablation, reference=chosen)
 
 
 def measured(runs: CircuitRuns, kept: str) -> Measured:
-    """The circuit of the edges packed in `kept`, pruned; run from the first layer that differs from the one before.
+    """The circuit of the edges packed in `kept`, pruned; what is as in the one before is not run again.
 
     Raises SpecError for edges of another graph.
     """

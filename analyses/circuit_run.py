@@ -20,19 +20,22 @@ from torch import Tensor
 
 from analyses.ablated_writes import Ablation, Additions, averaged_over, corrupted, reference_of, zeroed
 from analyses.bench import Bench
-from analyses.circuit import EMBED, Graph
+from analyses.circuit import Graph
+from analyses.circuit_changes import Changes
+from analyses.circuit_layout import layout_of
 from analyses.circuit_scores import reader_sites
 from analyses.held_reads import Norms, holding
-from analyses.memory import row_bytes, rows_within
+from analyses.memory import row_bytes
 from analyses.pairs import CLEAN, CORRUPT, Measure, check_pairs
 from hooks.activations import Activations
-from hooks.edge_layout import Ablated, Layout, Memory, Readers, Writers
+from hooks.edge_layout import Ablated, Memory
 from hooks.edge_mask import EdgeMask
 from hooks.edge_runs import Watcher
 from hooks.errors import ModelError, SiteMissing
 from hooks.plan import CapturePlan
 from hooks.reads import Reads
-from hooks.sites import Part, Site
+from hooks.schedule import Window
+from hooks.sites import Site
 from hooks.tokens import TokenBatch
 
 Mask = Bool[np.ndarray, "writer reader"]
@@ -43,30 +46,12 @@ KEPT_BYTES = 1 << 30
 REFERENCE = "reference"
 
 
-def layout_of(graph: Graph) -> Layout:
-    """Where a graph's nodes write and read in the forward pass."""
-    info = graph.info
-    writers = [Writers(Site("resid_pre", 0), graph.node_index[EMBED], 1)]
-    for text, place in graph.node_index.items():
-        site = Part.parse(text).site
-        if text in graph.writers and site.name != EMBED and (not writers or writers[-1].site != site):
-            count = info.n_heads if site.name == "z" else 1
-            writers.append(Writers(site, place, count))
-    readers: list[Readers] = []
-    for place, reader in enumerate(graph.readers):
-        layer = Part.parse(reader.target).site.layer
-        name = reader.channel if reader.channel != "in" else "mlp_in" if layer is not None else "resid_post"
-        site = Site(name, info.n_layers - 1 if layer is None else layer)
-        if not readers or readers[-1].site != site:
-            readers.append(Readers(site, place, 0))
-        readers[-1] = Readers(site, readers[-1].first, readers[-1].count + 1)
-    heard = tuple(int(count) for count in graph.heard)
-    return Layout(tuple(writers), tuple(readers), heard, info.n_heads, info.group)
-
-
 @dataclass(eq=False)
 class _Opened:
-    """Some prompts with what their outside is set to; the logits of the model and of the ablated run [prompt …]."""
+    """Some prompts with what their outside is set to; the logits of the model and of the ablated run [prompt …].
+
+    window: of the positions that circuits run, from the first on at which the ablated run reads another token.
+    """
 
     prompts: slice
     batch: TokenBatch
@@ -74,6 +59,7 @@ class _Opened:
     ablated: Ablated
     full: Tensor
     empty: Tensor
+    window: Window | None
     memory: Memory = field(default_factory=Memory)
     remembered: Tensor | None = None
 
@@ -81,8 +67,7 @@ class _Opened:
 class CircuitRuns:
     """Runs circuits of one graph on the clean prompts of an experiment.
 
-    reference: the input that means are taken over. norms: what those divide by through which nodes read. layers: how
-    many layers circuits have run through so far, for each share of the prompts.
+    reference: the input that means are taken over. norms: what those divide by through which nodes read.
     """
 
     def __init__(
@@ -100,8 +85,8 @@ class CircuitRuns:
             check_pairs(bench)
         self.bench, self.graph, self.measure, self.ablation = bench, graph, measure, ablation
         self.layout, self._reference, self.norms = layout_of(graph), reference, norms
+        self._changes = Changes(graph, self.layout)
         self.batch = bench.batch(CLEAN)
-        self.layers = 0
         _ = bench.model.reads.readers  # Found before any run, which holds the model's lock.
         self._captured: Activations | None = None
         self._kept: dict[int, _Opened] = {}
@@ -122,7 +107,8 @@ class CircuitRuns:
     ) -> Float[np.ndarray, "circuit prompt"]:
         """The metric of circuits, each given by the edges that it keeps. told: how many have run, after every forward.
 
-        remember: circuits run one after the other, each from the first layer at which it differs from the one before.
+        remember: circuits run one after the other, of each only what is otherwise than in the one
+        before.
         What has been measured is not run again.
         """
         masks = np.asarray(kept) & self.graph.allowed
@@ -176,9 +162,23 @@ class CircuitRuns:
         additions.check()
         mask = EdgeMask(reads, self.layout, ablated, self._none(), len(batch))
         empty = self._run(batch, mask.watchers(), reads)
-        opened = _Opened(prompts, batch, reads, ablated, full, empty)
+        window = self._window(batch)
+        if window is not None:
+            ablated = ablated.behind(window.start)
+        opened = _Opened(prompts, batch, reads, ablated, full, empty, window)
         self._check(opened)
         return opened
+
+    def _window(self, batch: TokenBatch) -> Window | None:
+        """The positions from the first one on at which a pair differs: before it no edge carries any change."""
+        bench, model = self.bench, self.bench.model
+        plain = self.ablation == "counterfactual" and self.norms == "live" and not self.measure.metric.everywhere
+        if not plain or not model.tails:
+            return None
+        there = bench.batch(CORRUPT).rows(batch.first, batch.first + len(batch))
+        differs = (batch.ids != there.ids).any(0).nonzero().flatten().tolist()
+        start = min([*differs, *batch.answer_at])
+        return model.edge_runs.behind(batch, start, bench.past(batch)) if start else None
 
     def _reads(self, batch: TokenBatch) -> Reads:
         model, readers = self.bench.model, tuple(reader_sites(self.graph))
@@ -203,7 +203,11 @@ class CircuitRuns:
     def _check(self, opened: _Opened) -> None:
         """Raises ModelError where the full circuit is not the model, or the empty one not the corrupt run."""
         plain = self.measure.target.rows(opened.prompts)
-        self._same(plain.at_answers(plain.clean), plain.at_answers(opened.full), "full circuit", "model")
+        clean = plain.at_answers(plain.clean)
+        self._same(clean, plain.at_answers(opened.full), "full circuit", "model")
+        if opened.window is not None:
+            again = self._run(opened.batch, {}, opened.reads, window=opened.window)
+            self._same(clean, plain.at_answers(again), "run of the last positions", "model")
         if self.ablation == "counterfactual" and self.norms == "live":
             there = self.bench.batch(CORRUPT).rows(opened.prompts.start, opened.prompts.stop)
             at = torch.tensor(opened.batch.answer_at)
@@ -241,10 +245,11 @@ class CircuitRuns:
     def _together(self, opened: _Opened, masks: Tensor) -> int:
         """How many of some circuits, from the first on, share a forward."""
         info, prompts = self.bench.model.info, len(opened.batch)
-        width, everywhere = opened.batch.ids.shape[1], self.measure.metric.everywhere
-        rows = rows_within(self.bench.budget_bytes, info, opened.batch, everywhere=everywhere)
-        each = row_bytes(info, opened.batch, everywhere=everywhere)
-        streams, budget, count = 4 * prompts * width * info.d_model, max(1, rows) * each, 0
+        whole, everywhere = opened.batch.ids.shape[1], self.measure.metric.everywhere
+        width = whole if opened.window is None else whole - opened.window.start
+        # With fewer positions a row is as much smaller.
+        each = row_bytes(info, opened.batch, everywhere=everywhere) * width // whole
+        streams, budget, count = 4 * prompts * width * info.d_model, self.bench.budget_bytes, 0
         for used in masks.any(2).sum(1).tolist():
             budget -= prompts * each + streams * (int(used) + 4 * info.n_heads)
             if budget < 0:
@@ -254,20 +259,17 @@ class CircuitRuns:
 
     def _packed(self, opened: _Opened, masks: Tensor) -> Tensor:
         mask = EdgeMask(opened.reads, self.layout, opened.ablated, masks, len(opened.batch))
-        logits = self._run(opened.batch, mask.watchers(), opened.reads, masks)
+        logits = self._run(opened.batch, mask.watchers(), opened.reads, masks, opened.window)
         return logits.unflatten(0, (len(masks), len(opened.batch)))
 
     def _resumed(self, opened: _Opened, mask: Tensor) -> Tensor:
-        """One circuit, from the first layer at which it differs from the one that is remembered."""
-        begin, before = 0, opened.remembered
-        if before is not None and self.bench.model.edge_runs.begins:
-            changed = (before != mask).any(0)
-            begin = self.layout.layer_of(changed) if bool(changed.any()) else self.graph.info.n_layers - 1
+        """One circuit; of the one that is remembered, what is as it was there is not run again."""
+        before, memory = opened.remembered, opened.memory
+        stale = None if before is None else self._changes.stale(before, mask)
         opened.remembered = None
         run = EdgeMask(opened.reads, self.layout, opened.ablated, mask[None], len(opened.batch),
-                       memory=opened.memory, begin=begin)  # fmt: skip
-        stream = (begin, opened.memory.streams[begin]) if begin else None
-        logits = self._run(opened.batch, run.watchers(), opened.reads, mask[None], stream)
+                       memory=memory, stale=stale)  # fmt: skip
+        logits = self._run(opened.batch, run.watchers(), opened.reads, mask[None], opened.window, memory, stale)
         opened.remembered = mask
         return logits[None]
 
@@ -277,13 +279,16 @@ class CircuitRuns:
         watchers: Mapping[Site, Watcher],
         reads: Reads,
         masks: Tensor | None = None,
-        begin: tuple[int, Tensor] | None = None,
+        window: Window | None = None,
+        memory: Memory | None = None,
+        stale: Tensor | None = None,
     ) -> Tensor:
         """Logits [row pos d_vocab] of one forward over the rows of some worlds."""
         worlds = 1 if masks is None else len(masks)
         model = self.bench.model
+        gave, still = (None, frozenset[Site]()) if memory is None else (memory.gave, self._still(stale))
         apart = frozenset() if masks is None else self.layout.disagreeing(masks)
-        apart = frozenset(layer for layer in apart if begin is None or layer >= begin[0])
+        apart -= {site.layer for site in still if site.name != "mlp_out"}
         if apart and not model.edge_runs.keeps_apart:
             raise SiteMissing(
                 f"query heads of {model.name} cannot be given keys and values of their own.", 'Use "keys": "kv_head".'
@@ -291,5 +296,11 @@ class CircuitRuns:
         rows = batch if worlds == 1 else batch.select(list(range(len(batch))) * worlds, trim=False)
         at = None if self.measure.metric.everywhere else torch.tensor(batch.answer_at).repeat(worlds)
         self.bench.forwards += 1
-        self.layers += 0 if masks is None else worlds * (self.graph.info.n_layers - (begin[0] if begin else 0))
-        return model.edge_runs.run(rows, watchers, apart=apart, begin=begin, logits_at=at, norms=reads.held)
+        return model.edge_runs.run(rows, watchers, apart=apart, window=window, gave=gave, still=still,
+                                   logits_at=at, norms=reads.held)  # fmt: skip
+
+    def _still(self, stale: Tensor | None) -> frozenset[Site]:
+        """The parts that need not run: what they read is as it was."""
+        if stale is None or not self.bench.model.edge_runs.stills:
+            return frozenset()
+        return frozenset(writer.site for writer in self.layout.writers[1:]) - self.layout.writing(stale)

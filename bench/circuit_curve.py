@@ -91,7 +91,7 @@ def main() -> None:
     scores = np.abs(laid_out(graph, by_prompt.mean(axis=0)))
     scores[~graph.allowed] = -np.inf
     # What is tried once per model does not belong to any round.
-    _ = bench.model.edge_runs.begins, bench.model.edge_runs.keeps_apart
+    _ = bench.model.edge_runs.stills, bench.model.edge_runs.keeps_apart
     rounds = [dict(one_round(bench, graph, scores, given.edges)) for _ in range(given.rounds)]
     found = {name: [one[name] for one in rounds] for name in rounds[0]}
     report = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -62,16 +62,12 @@ class Layout:
                     found.add(reader.site.layer)
         return frozenset(found)
 
-    def from_layer(self, layer: int) -> Bool[Tensor, " reader"]:
-        """Which readers read at a layer or after it."""
-        found = torch.zeros(len(self.heard), dtype=torch.bool)
-        for reader in self.readers:
-            found[reader.numbers] = (reader.site.layer or 0) >= layer
-        return found
-
-    def layer_of(self, readers: Bool[Tensor, " reader"]) -> int:
-        """The layer of the first of some readers."""
-        return min(part.site.layer or 0 for part in self.readers if bool(readers[part.numbers].any()))
+    def writing(self, readers: Bool[Tensor, " reader"]) -> frozenset[Site]:
+        """The sites of the writers that write anew where these readers read anew: attention's, and the MLP's."""
+        layers = {(part.site.layer, part.site.name == "mlp_in") for part in self.readers
+                  if part.site.name != "resid_post" and bool(readers[part.numbers].any())}  # fmt: skip
+        written = self.writers[1:]
+        return frozenset(part.site for part in written if (part.site.layer, part.site.name == "mlp_out") in layers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +81,18 @@ class Ablated:
     streams: Mapping[Site, Tensor]
     read: Mapping[Site, Tensor]
 
+    def behind(self, start: int) -> Ablated:
+        """The same at the positions from `start` on. Every value must have all positions."""
+        values = (self.written, self.streams, self.read)
+        return Ablated(*({site: value[:, start:] for site, value in held.items()} for held in values))
+
 
 @dataclass(eq=False)
 class Memory:
-    """What a run of one mask has shown: each writer's change from its ablated value, and the stream at each layer."""
+    """What a run of one mask has shown: each writer's change from its ablated value, what readers were handed, and
+    what the modules of attention and MLPs gave, by path.
+    """
 
     changes: dict[Site, Tensor] = field(default_factory=dict)
-    streams: dict[int, Tensor] = field(default_factory=dict)
+    read: dict[Site, Tensor] = field(default_factory=dict)
+    gave: dict[str, Any] = field(default_factory=dict)

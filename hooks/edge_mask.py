@@ -33,8 +33,8 @@ SPARSE = 0.1
 class EdgeMask:
     """One run under masks `kept` [world writer reader]; rows are the worlds' prompts, world after world.
 
-    prompts: rows of each world. begin: the layer that the run begins at; `memory` then holds what came before it.
-    memory: kept up to date in a run of one world, where it is given.
+    prompts: rows of each world. memory: kept up to date in a run of one world, where it is given. stale: the readers
+    that read anew, None for all; all else is as `memory` holds it.
     """
 
     def __init__(
@@ -46,16 +46,19 @@ class EdgeMask:
         prompts: int,
         *,
         memory: Memory | None = None,
-        begin: int = 0,
+        stale: Bool[Tensor, " reader"] | None = None,
     ) -> None:
         if memory is not None and len(kept) > 1:
             raise SpecError(f"{len(kept)} worlds cannot be remembered at once.", "Run one.")
         self.reads, self.layout, self.ablated, self.prompts = reads, layout, ablated, prompts
-        self.kept, self.memory, self.begin = kept, memory, begin
+        self.kept, self.memory = kept, memory
+        self.stale = torch.ones(len(layout.heard), dtype=torch.bool) if stale is None else stale
+        # Without a run before this one, the embedding too is written anew.
+        self._written = None if stale is None else layout.writing(stale)
         heard = torch.tensor(layout.heard, device=kept.device)
         counts = kept.sum(1)
         self.states = torch.where(counts == 0, NONE, torch.where(counts == heard, ALL, SOME))
-        partial = (self.states == SOME) & layout.from_layer(begin)
+        partial = (self.states == SOME) & self.stale
         used = (kept & partial[:, None]).any(2)
         self.used: list[list[int]] = [torch.nonzero(row).flatten().tolist() for row in used]
         self._buffers: list[Tensor | None] = [None] * len(kept)
@@ -67,28 +70,19 @@ class EdgeMask:
                 self._families.setdefault(self._family(reader.site), []).append(reader)
 
     def watchers(self) -> dict[Site, Watcher]:
-        """What sees the writers, and hands readers their values, from the layer on that the run begins at."""
+        """What sees the writers, and hands readers their values."""
         found: dict[Site, Watcher] = {}
         for writer in self.layout.writers:
-            if self.memory is not None or self._wanted(writer):
-                if self._before(writer.site):
-                    assert self.memory is not None
-                    with torch.inference_mode():
-                        self._store(writer, self.memory.changes[writer.site][None])
-                else:
-                    found[writer.site] = self._writing(writer)
+            if self._written is not None and writer.site not in self._written:
+                assert self.memory is not None
+                with torch.inference_mode():
+                    self._store(writer, self.memory.changes[writer.site][None])
+            elif self.memory is not None or self._wanted(writer):
+                found[writer.site] = self._writing(writer)
         for reader in self.layout.readers:
-            if (reader.site.layer or 0) >= self.begin and bool((self.states[:, reader.numbers] != ALL).any()):
+            if bool((self.states[:, reader.numbers] != ALL).any()):
                 found[reader.site] = self._reading(reader)
-        if self.memory is not None:
-            for layer in sorted({reader.site.layer or 0 for reader in self.layout.readers}):
-                if layer >= self.begin:
-                    found[Site("resid_pre", layer)] = self._passing(layer, found.get(Site("resid_pre", layer)))
         return found
-
-    def _before(self, site: Site) -> bool:
-        """Whether a writer's site is not run. The embedding is written before any layer."""
-        return self.begin > 0 and (site.layer or 0) < self.begin
 
     def _wanted(self, writer: Writers) -> bool:
         numbers = range(writer.first, writer.first + writer.count)
@@ -102,14 +96,6 @@ class EdgeMask:
             if self.memory is not None:
                 self.memory.changes[writer.site] = change[0]
             self._store(writer, change)
-
-        return told
-
-    def _passing(self, layer: int, then: Watcher | None) -> Watcher:
-        def told(x: Tensor) -> Tensor | None:
-            assert self.memory is not None
-            self.memory.streams[layer] = x.clone()
-            return None if then is None else then(x)
 
         return told
 
@@ -144,6 +130,8 @@ class EdgeMask:
                     self._hand_whole(reader, world, worlds[:, world])
                 else:
                     self._hand_heads(reader, world, worlds[:, world])
+            if self.memory is not None:
+                self.memory.read[reader.site] = x.clone()
             return x
 
         return told
@@ -153,6 +141,8 @@ class EdgeMask:
         state = int(self.states[world, reader.first])
         if state == NONE:
             x[0] = self.ablated.streams[reader.site].to(x.dtype)
+        elif state == SOME and not self.stale[reader.first]:
+            x[0] = self._remembered(reader)
         elif state == SOME:
             x[0] = self._sums(world, reader.site, [reader.first])[0].to(x.dtype)
 
@@ -161,6 +151,8 @@ class EdgeMask:
         state = int(self.states[world, reader.first])
         if state == NONE:
             x[0] = self.ablated.read[reader.site].to(x.dtype)
+        elif state == SOME and not self.stale[reader.first]:
+            x[0] = self._remembered(reader)
         elif state == SOME:
             x[0] = self.reads.projected(reader.site, self._streams(reader.site, world)[reader.first])
 
@@ -174,7 +166,10 @@ class EdgeMask:
             cut = [head for head, state in enumerate(states) if state == NONE]
             if cut:
                 x[member][..., cut, :] = blank[..., cut, :]
-            heads = [head for head, state in enumerate(states) if state == SOME]
+            partial = [head for head, state in enumerate(states) if state == SOME]
+            heads = [head for head in partial if self.stale[columns[head]]]
+            if same := [head for head in partial if head not in heads]:
+                x[member][..., same, :] = self._remembered(reader).unflatten(0, (len(x), -1))[member][..., same, :]
             if missing := [head for head in heads if (columns[head], head) not in found]:
                 streams = self._streams(reader.site, world)
                 normed = torch.stack([streams[columns[head]] for head in missing])
@@ -182,6 +177,11 @@ class EdgeMask:
                 found |= {(columns[head], head): value for head, value in zip(missing, values, strict=True)}
             for head in heads:
                 x[member][..., head, :] = found[columns[head], head]
+
+    def _remembered(self, reader: Readers) -> Tensor:
+        """What a site's readers were handed in the run before."""
+        assert self.memory is not None
+        return self.memory.read[reader.site]
 
     def _columns(self, reader: Readers, member: int, heads: int) -> list[int]:
         """The reader of each head that a site has, in the rows of one member of the groups."""
@@ -213,7 +213,7 @@ class EdgeMask:
         for reader in self._families[family]:
             step = self.layout.group if self._agree(reader, world) else 1
             numbers = range(reader.first, reader.first + reader.count, step)
-            found += [number for number in numbers if int(self.states[world, number]) == SOME]
+            found += [number for number in numbers if int(self.states[world, number]) == SOME and self.stale[number]]
         return found
 
     def _sums(self, world: int, site: Site, columns: Sequence[int]) -> Tensor:

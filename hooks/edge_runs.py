@@ -1,10 +1,11 @@
 """Runs in which parts are watched and handed other values by whoever knows what each edge carries.
 
-Three things here are about how a forward pass is arranged, and none about circuits. Watchers see a site of all rows and
+Four things here are about how a forward pass is arranged, and none about circuits. Watchers see a site of all rows and
 may answer with another value. Where several query heads share a key/value head, a layer's attention can take its rows
 once per member of the group, so that each query head has keys and values of its own: the model's own attention runs on
-them, rotation, norms of keys and mask included. And a run can begin at a layer, from a stream that is given: the layers
-before it see one prompt alone.
+them, rotation, norms of keys and mask included. A run may hold the last positions alone,
+behind the keys and values of those before them. And attention and MLPs that would give what they gave before can be
+left out.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from typing import Any
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from hooks.errors import SiteMissing
 from hooks.held_norms import HeldNorms
 from hooks.interventions.base import EditContext, Intervention
-from hooks.ports import hidden_of, named, with_hidden
+from hooks.ports import hidden_of, with_hidden
+from hooks.prefix import past_of
 from hooks.proof import TOLERANCE
 from hooks.run import forward
-from hooks.schedule import Placed, Schedule
+from hooks.schedule import Placed, Schedule, Window
 from hooks.sites import Part, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
@@ -66,26 +68,31 @@ class EdgeRuns:
         watchers: Mapping[Site, Watcher],
         *,
         apart: Collection[int] = (),
-        begin: tuple[int, Tensor] | None = None,
+        window: Window | None = None,
+        gave: dict[str, Any] | None = None,
+        still: Collection[Site] = (),
         logits_at: Tensor | None = None,
         norms: HeldNorms | None = None,
     ) -> Tensor:
         """Logits [row pos d_vocab] of a run in which `watchers` see, and may replace, what is at their sites.
 
         apart: layers whose query heads each have keys and values of their own; there q, k and v come with
-        [group * row …], the rows once per member of a group, and z with the rows again. begin: a layer and the stream
-        [row pos d_model] that it reads; layers before it are not watched. norms: at other scales than the
-        run's own.
+        [group * row …], the rows once per member of a group, and z with the rows again. window: of the positions
+        that run. logits_at: absolute positions. gave: where it is kept what the modules of attention and MLPs gave, by
+        path; those of the sites `still` do not run but give that again, and nothing inside them is watched. norms: at
+        other scales than the run's own.
         """
         with self._lock:
-            return self._run(batch, watchers, apart, begin, logits_at, norms)
+            return self._run(batch, watchers, apart, window, gave, still, logits_at, norms)
 
     def _run(
         self,
         batch: TokenBatch,
         watchers: Mapping[Site, Watcher],
         apart: Collection[int] = (),
-        begin: tuple[int, Tensor] | None = None,
+        window: Window | None = None,
+        gave: dict[str, Any] | None = None,
+        still: Collection[Site] = (),
         logits_at: Tensor | None = None,
         norms: HeldNorms | None = None,
     ) -> Tensor:
@@ -93,12 +100,21 @@ class EdgeRuns:
         with ExitStack() as stack:
             for layer in apart:
                 stack.enter_context(self._members_apart(layer, len(batch)))
-            if begin is not None:
-                stack.enter_context(self._from(*begin, len(batch)))
+            if gave is not None:
+                stack.enter_context(self._keeping(gave, still))
             if norms is not None:
                 stack.enter_context(norms.applied(self._model))
-            run = forward(self._model, self._wiring, batch, schedule=schedule, logits_at=logits_at, device=self._device)
+            at = logits_at if logits_at is None or window is None else logits_at - window.start
+            run = forward(self._model, self._wiring, batch, schedule=schedule, logits_at=at, window=window,
+                          device=self._device)  # fmt: skip
         return run.logits
+
+    def behind(self, batch: TokenBatch, start: int, past: Cache) -> Window:
+        """The positions of some prompts from `start` on; `past`: their keys and values, as `Worlds.past` gives them.
+
+        A run may hold the prompts several times over.
+        """
+        return Window(batch, 0, start, past_of(past, start, slice(0, len(batch))))
 
     @cached_property
     def keeps_apart(self) -> bool:
@@ -119,16 +135,16 @@ class EdgeRuns:
         return bool(group) and self._agrees(lambda: self._run(self._probe, watchers, group))
 
     @cached_property
-    def begins(self) -> bool:
-        """Whether a run can begin at a layer; tried once, at the last one from the stream of a whole run."""
-        last = len(self._wiring.main.layers) - 1
-        if last < 1 or len(self._wiring.stacks) > 1:
+    def stills(self) -> bool:
+        """Whether attention and MLPs can give what they gave before; tried once, with all of them."""
+        blocks = [layer.block for layer in self._wiring.main.layers]
+        if len(set(blocks)) < len(blocks):
             return False
-        kept: dict[str, Tensor] = {}
+        gave: dict[str, Any] = {}
 
         def again() -> Tensor:
-            self._run(self._probe, {Site("resid_pre", last): lambda x: kept.update(stream=x.clone())})
-            return self._run(self._probe, {}, begin=(last, kept["stream"]))
+            self._run(self._probe, {}, gave=gave)
+            return self._run(self._probe, {}, gave=gave, still=self._parts())
 
         return self._agrees(again)
 
@@ -143,6 +159,41 @@ class EdgeRuns:
         real = self._probe.mask.to(plain.device) if plain.shape[1] == self._probe.mask.shape[1] else slice(None)
         limit = TOLERANCE[self._model.dtype] * max(1.0, float(plain.abs().max()))
         return found.shape == plain.shape and float((found - plain)[real].abs().max()) <= 10 * limit
+
+    def _parts(self) -> list[Site]:
+        """Every attention and MLP, by what it writes."""
+        layers = range(len(self._wiring.main.layers))
+        return [Site(name, layer) for layer in layers for name in ("attn_out", "mlp_out")]
+
+    def _homes(self, site: Site) -> list[str]:
+        """The modules, none inside another, in which the part that writes a site is computed."""
+        assert site.layer is not None
+        layer = self._wiring.main.layers[site.layer]
+        if site.name != "mlp_out":
+            paths = [layer.attention.path] if layer.attention is not None else []
+        elif layer.mlp is not None:
+            paths = [layer.mlp.path, layer.mlp.down]
+        else:
+            paths = [layer.experts.path] if layer.experts is not None else []
+        paths = list(dict.fromkeys(paths))
+        return [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
+
+    @contextmanager
+    def _keeping(self, gave: dict[str, Any], still: Collection[Site]) -> Iterator[None]:
+        """While open, modules of parts tell what they give; those of the sites `still` give what they gave before."""
+        quiet = {path for site in still for path in self._homes(site)}
+
+        def told(path: str) -> Callable[..., None]:
+            return lambda _, __, output: gave.update({path: _copied(output)})
+
+        with ExitStack() as stack:
+            for path in (path for site in self._parts() for path in self._homes(site)):
+                module = self._model.get_submodule(path)
+                if path in quiet and path in gave:
+                    stack.enter_context(_silent(module, gave[path]))
+                else:
+                    stack.callback(module.register_forward_hook(told(path)).remove)
+            yield
 
     @contextmanager
     def _members_apart(self, layer: int, rows: int) -> Iterator[None]:
@@ -175,33 +226,29 @@ class EdgeRuns:
             stack.callback(self._before(wired.o, own).remove)
             yield
 
-    @contextmanager
-    def _from(self, begin: int, stream: Tensor, rows: int) -> Iterator[None]:
-        """While open, the blocks before `begin` see the first row alone, and block `begin` reads `stream`."""
-        by_row = self._wiring.by_row
-
-        def first(place: str, value: Any) -> Any:
-            if isinstance(value, tuple):
-                return tuple(first(f"{place}.{number}", item) for number, item in enumerate(value))
-            return value[:1] if isinstance(value, Tensor) and place in by_row and value.shape[0] == rows else value
-
-        def early(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-            hidden = hidden_of(args, kwargs)
-            assert hidden is not None
-            given = {place: first(place, value) for place, value in named(args, kwargs)}
-            shown = tuple(given.pop(str(number)) for number in range(len(args)))
-            return with_hidden(shown, given, hidden[:1])
-
-        def late(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-            return with_hidden(args, kwargs, stream)
-
-        with ExitStack() as stack:
-            for number, layer in enumerate(self._wiring.main.layers[: begin + 1]):
-                stack.callback(self._before(layer.block, early if number < begin else late).remove)
-            yield
-
     def _before(self, path: str, hook: Callable[..., tuple[Any, Any]]) -> Any:
         return self._model.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True)
+
+
+@contextmanager
+def _silent(module: nn.Module, output: Any) -> Iterator[None]:
+    """While open, a module does nothing and gives `output`."""
+    before = vars(module).get("forward")
+    module.forward = lambda *_, **__: _copied(output)
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
+
+
+def _copied(output: Any) -> Any:
+    """The tensors of an output as they are now: what a module gives may be written into later."""
+    if isinstance(output, Tensor):
+        return output.clone()
+    return tuple(map(_copied, output)) if type(output) is tuple else output
 
 
 def _placed(site: Site, told: Watcher, batch: TokenBatch) -> Placed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
@@ -119,18 +120,70 @@ def test_circuits_run_together_alone_or_after_one_another_are_the_same():
     np.testing.assert_allclose(runs("llama").values(masks, remember=True), together, atol=1e-5)
 
 
+@pytest.mark.parametrize("variant", ["gpt2", "llama", "llama-multi-query", "gpt_neox", "opt", "mixtral"])
+@pytest.mark.parametrize("ablation", ["counterfactual", "mean"])
+@pytest.mark.parametrize("keys", ["query_head", "kv_head"])
+def test_a_circuit_edited_step_by_step_is_the_circuit_run_at_once(variant, ablation, keys):
+    edited, rng = runs(variant, ablation, keys), np.random.default_rng(3)
+    graph = edited.graph
+    mask = random_masks(graph, 0.3, seed=2)[0]
+    edited.values(mask[None], remember=True)
+    edges = np.argwhere(graph.allowed)
+    for count in (1, 1, 2, 1, 5, 1):
+        mask = mask.copy()
+        mask[tuple(edges[rng.choice(len(edges), count, replace=False)].T)] ^= True
+        stepped = edited.values(mask[None], remember=True)
+        np.testing.assert_allclose(stepped, runs(variant, ablation, keys).values(mask[None]), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("variant", ["gpt2", "llama"])
-@pytest.mark.parametrize("layer", [0, 1, 2])
-def test_an_edited_circuit_runs_from_the_layer_that_reads_otherwise(variant, layer):
+def test_after_an_edit_only_the_parts_run_that_read_otherwise(variant):
+    """A chain embed → first MLP → logits beside embed → last MLP → logits; one edge of the second goes."""
     found = runs(variant)
-    graph, mask = found.graph, random_masks(found.graph, 0.5)[0]
+    graph = found.graph
+    last = f"L{graph.info.n_layers - 1}.mlp_out"
+    mask = np.zeros_like(graph.allowed)
+    for source, target in (("embed", "L0.mlp_out"), ("L0.mlp_out", "logits"), ("L0.mlp_out", last),
+                           ("embed", last), (last, "logits")):  # fmt: skip
+        mask[graph.node_index[source], graph.reader_index[target, "in"]] = True
     found.values(mask[None], remember=True)
-    edited = mask.copy()
-    edited[0, graph.reader_index[f"L{layer}.mlp_out", "in"]] ^= True
-    before = found.layers
-    value = found.values(edited[None], remember=True)
-    assert found.layers - before == graph.info.n_layers - layer
-    np.testing.assert_allclose(value, runs(variant).values(edited[None]), atol=1e-5)
+    assert found.bench.model.edge_runs.stills
+    mask = mask.copy()
+    mask[0, graph.reader_index[last, "in"]] = False
+    with calls(found.bench.model, variant) as seen:
+        found.values(mask[None], remember=True)
+    assert seen == [last]
+
+
+@contextmanager
+def calls(model, variant):
+    """The parts whose output projection runs, in order."""
+    plain = opened(variant)[0]
+    seen = []
+    with ExitStack() as stack:
+        for name, module in plain.named_modules():
+            layer = next((piece for piece in name.split(".") if piece.isdigit()), None)
+            kind = {"o_proj": "attn_out", "out_proj": "attn_out", "down_proj": "mlp_out", "fc2": "mlp_out",
+                    "c_proj": "mlp_out" if ".mlp." in name else "attn_out"}.get(name.rpartition(".")[2])  # fmt: skip
+            if kind is not None:
+                told = partial(lambda part, *_: seen.append(part), f"L{layer}.{kind}")
+                stack.callback(module.register_forward_hook(told).remove)
+        yield seen
+
+
+@pytest.mark.parametrize("variant", ["gpt2", "llama", "gpt_neox", "gptj", "opt", "bloom", "mpt", "falcon-multi-query",
+                                     "mistral", "mixtral", "qwen2-moe", "gemma2", "gemma3", "phi", "cohere", "granite",
+                                     "gpt-oss", "smollm3", "stablelm-parallel"])  # fmt: skip
+def test_circuits_of_pairs_that_begin_alike_are_those_of_streams_added_up(variant):
+    """Only the positions from the first difference on run; a longer text before it changes no number."""
+    ahead = [7, 3, 9, 1, 4]
+    clean, corrupt = ([ahead + list(ids) for ids in rows] for rows in (CLEAN, CORRUPT))
+    found = runs(variant, clean=clean, corrupt=corrupt)
+    whole = runs(variant, clean=clean, corrupt=corrupt)
+    whole._window = lambda _: None
+    masks = random_masks(found.graph, 0.3, 0.8)
+    np.testing.assert_allclose(found.values(masks), whole.values(masks), rtol=1e-4, atol=1e-4)
+    assert {opened.window.start for opened in found._kept.values() if opened.window} <= {len(ahead) + 1}
 
 
 @pytest.mark.parametrize("variant", ["qwen3", "phi3", "llama-multi-query", "granite"])
