@@ -10,6 +10,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c 
 # Idle threads sleep instead of spinning: tests share two cores with a browser and a worker process.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+.DELETE_ON_ERROR:
 .PHONY: install run test checks browser model ioi circuit clean help
 
 help:
@@ -18,19 +19,21 @@ help:
 install: $(VENV)/.installed
 
 # The stamps make a second run start in seconds; a change of the pins or of the dependencies installs again.
-$(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: Python 3.11 or newer is needed, and $(PYTHON) is not that."; \
-	  echo "hint: name another one: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
-	  echo "error: $(PYTHON) cannot create a virtual environment."; \
-	  echo "hint: on Debian or Ubuntu: apt install python3-venv"; exit 2; }
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(PIP) -e '.[test,images]'
-	@touch $@
+	@touch $(VENV)/.installed $@
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or newer is needed, and $(PYTHON) is not that."; \
+	  echo "hint: name another one: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "error: $(PYTHON) cannot create a virtual environment."; \
+	  echo "hint: on Debian or Ubuntu: apt install python3-venv"; exit 2; }
 
 # Where the model cannot be had, `serve` says so and opens the bundled one.
 run: install
@@ -38,7 +41,7 @@ run: install
 
 test: $(VENV)/.installed-test browser model checks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile tests/browser
 
 checks: $(VENV)/.installed-test
 	$(BIN)/ruff check .
