@@ -113,7 +113,8 @@ def compared(workspace: Workspace, bases: Bases, state: State) -> Any:
         ("In the other alone", theirs & ~ours, other),
     )
     overlap = jaccard(ours, theirs)
-    tiles = [_tile(title, whole(int(mask.sum())), "edges") for title, mask, _ in sets]
+    counts = {title: int(mask.sum()) for title, mask, _ in sets}
+    tiles = [_tile(title, whole(count), "edge" if count == 1 else "edges") for title, count in counts.items()]
     tiles.append(_tile("Jaccard overlap", number(overlap), f"{percent(overlap)} of all edges of the two"))
     lists = [_list(title, base, mask) for title, mask, base in sets[1:]]
     return [html.Div(tiles, className="abl-tiles"), html.Div(lists, className="cir-columns")]
