@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
 ROUTE = "/data/circuit"
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 3.0
 """How long an answer waits for its numbers before it says how far they are; the browser then asks again."""
 GLANCE_SECONDS = 0.01
 MOST_BYTES = 2 << 20
