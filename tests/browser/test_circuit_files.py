@@ -56,7 +56,7 @@ def tiles(page: Page) -> dict[str, Any]:
 def test_a_circuit_of_a_file_is_edited_compared_with_another_and_written_as_files(
     page: Page, app_url: str, tmp_path: Path
 ) -> None:
-    page.goto(f"{app_url}/circuits?{urlencode({'model': 'toy', 'task': 'ioi', 'n': 4})}")
+    page.goto(f"{app_url}/circuits?{urlencode({'model': 'toy', 'task': 'ioi', 'n': 5})}")
     expect(page.locator("#cir-empty")).to_be_visible(timeout=120_000)
     broken = tmp_path / "broken.json"
     broken.write_text('{"edges": [["no", "edges"]]}', "utf-8")
