@@ -26,10 +26,10 @@ class Activations(Mapping[Site, Tensor]):
 
     def __getitem__(self, site: Site | str) -> Tensor:
         wanted = Site.parse(site) if isinstance(site, str) else site
-        if wanted not in self._values:
+        if (value := self._values.get(wanted)) is None:
             close = difflib.get_close_matches(str(wanted), map(str, self._values), n=3)
             raise SiteMissing(f"{wanted} was not captured.", f"Captured: {', '.join(close) or len(self._values)}.")
-        return self._values[wanted]
+        return value
 
     def __contains__(self, site: object) -> bool:
         return (Site.parse(site) if isinstance(site, str) else site) in self._values

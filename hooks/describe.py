@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
@@ -29,11 +30,17 @@ def versions() -> dict[str, str]:
     found = {}
     for label, distribution in names.items():
         try:
-            found[label] = version(distribution)
+            found[label] = _version(distribution)
         except PackageNotFoundError:
             # Run from a checkout that was not installed, or without the libraries of the app.
             continue
     return found
+
+
+@cache
+def _version(distribution: str) -> str:
+    """A distribution's version; it stays what it is while the process runs, and its metadata takes long to read."""
+    return version(distribution)
 
 
 def describe(loaded: Loaded, wiring: Wiring, batch: TokenBatch, seen: Observation) -> ModelInfo:

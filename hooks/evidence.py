@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ class States:
 class Evidence:
     """What the checks look at: the observed pass, the hooked run and the unhooked model's own outputs on one batch.
 
-    kept: what several sites of a layer are checked with, by equation and place.
+    kept: what several sites of a layer are checked with, by equation and place; offs: how far such pairs differ.
     """
 
     model: PreTrainedModel
@@ -41,6 +43,20 @@ class Evidence:
     reference: Any
     states: dict[str, States] = field(default_factory=dict)
     kept: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    offs: dict[tuple[int, int], tuple[float, Tensor, Tensor]] = field(default_factory=dict)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The number type that the model's sums round in."""
+        return self.model.dtype
+
+    def off(self, ours: Tensor, theirs: Tensor) -> float:
+        """The largest difference of a pair, taken once: sites that share an equation share its tensors."""
+        pair = (id(ours), id(theirs))
+        if pair not in self.offs:
+            # With the tensors, so that no other ones get their ids.
+            self.offs[pair] = (largest(ours, theirs), ours, theirs)
+        return self.offs[pair][0]
 
     def at(self, site: Site, name: str | None = None) -> Tensor:
         """A captured site, or another one of the same layer."""
@@ -94,6 +110,15 @@ def reference_states(output: Any, wiring: Wiring, seen: Observation) -> dict[str
             cross if cross is not None and len(cross) == depth else None,
         )
     return states
+
+
+def largest(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; infinite or NaN where one of them is not finite."""
+    a, b = a.detach(), b.detach()
+    # Most are the same tensor, which one comparison shows; an infinity is not the same as another one.
+    if a.dtype == b.dtype and torch.equal(a, b) and isfinite(float(a.sum())):
+        return 0.0
+    return float((a.float() - b.float()).abs().max())
 
 
 def same_values(one: Tensor | None, other: Tensor) -> bool:

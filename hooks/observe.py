@@ -6,22 +6,31 @@ projection is the module that reads z, the values are what the pattern is multip
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hooks.attention import AttentionFacts
 from hooks.ports import first_axes, hidden_of, named, output_of
 
+# So many tensors are between the first and the last module that reads one: q, k and v all read the norm's output.
+RECENT = 4
+# Bytes in the widest register of a kernel, which may begin otherwise where memory is not aligned to it.
+ALIGNED = 64
+
 
 @dataclass(eq=False)
 class Call:
-    """One call of a module. order: place among all calls, by when they began. first_axes: see `hooks.ports`."""
+    """One call of a module. order: place among all calls, by when they began. first_axes: see `hooks.ports`.
+
+    given, gave: copies; layout: how the first lay in memory. A module that holds no other has no first_axes.
+    """
 
     path: str
     module: nn.Module
@@ -31,6 +40,7 @@ class Call:
     gave: Tensor | None = None
     items: tuple[Any, ...] = ()
     first_axes: Mapping[str, int] = field(default_factory=dict)
+    layout: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
@@ -68,6 +78,15 @@ class Recorder:
     def __init__(self, model: PreTrainedModel) -> None:
         self._paths = {id(module): path for path, module in model.named_modules()}
         self.seen = Observation()
+        self._copies: deque[tuple[Tensor, Tensor]] = deque(maxlen=RECENT)
+
+    def _copy(self, x: Tensor) -> Tensor:
+        """A copy of `x`: a recent one, where modules share a tensor that none of them altered since."""
+        for known, copy in self._copies:
+            if known is x and torch.equal(x, copy):
+                return copy
+        self._copies.append((x, x.clone()))
+        return self._copies[-1][1]
 
     def attention(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """See `hooks.attention.AttentionTap`."""
@@ -93,8 +112,11 @@ class Recorder:
 
     def before(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given, earlier = hidden_of(args, kwargs), self.seen.by_path[path]
-        call = Call(path, module, len(earlier), len(self.seen.calls), None if given is None else given.clone())
-        call.first_axes = dict(axis for place, value in named(args, kwargs) for axis in first_axes(value, place))
+        call = Call(path, module, len(earlier), len(self.seen.calls), None if given is None else self._copy(given))
+        # Asked for of blocks, which hold other modules.
+        if module._modules:
+            call.first_axes = dict(axis for place, value in named(args, kwargs) for axis in first_axes(value, place))
+        call.layout = () if given is None else layout(given)
         earlier.append(call)
         self.seen.calls.append(call)
 
@@ -102,8 +124,13 @@ class Recorder:
         # The call that is closing is the newest one of its module that has no output yet.
         call = next(c for c in reversed(self.seen.of(path)) if c.gave is None and not c.items)
         gave = output_of(output)
-        call.gave = None if gave is None else gave.clone()
+        call.gave = None if gave is None else self._copy(gave)
         call.items = tuple(output) if isinstance(output, (tuple, list)) else (output,)
+
+
+def layout(x: Tensor) -> tuple[int, ...]:
+    """How a tensor lies in memory, as far as the order in which kernels add may depend on it."""
+    return (*x.stride(), x.data_ptr() % ALIGNED)
 
 
 @contextmanager

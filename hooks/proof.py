@@ -12,24 +12,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from pydantic import PrivateAttr
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from hooks.absent import reason
 from hooks.checks import CHECKS
-from hooks.evidence import Evidence, reference_states
+from hooks.evidence import Evidence, largest, reference_states
 from hooks.info import ModelInfo
-from hooks.interventions.base import EditContext, Intervention
 from hooks.observe import Observation
 from hooks.plan import all_sites
 from hooks.run import Run, forward, plain_forward
 from hooks.schedule import on_prompts, stack_of
 from hooks.sites import MAIN, SITES, Part, Site
 from hooks.tokens import TokenBatch
+from hooks.touch import Touched, inert
 from hooks.wiring import Wiring
 
 READ_ONLY = {
@@ -41,6 +39,7 @@ READ_ONLY = {
     "logits": "read-only: the model's output",
 }
 SHOWN = ("q_rot", "k_rot", "scores", "pattern", "cross_scores", "cross_pattern")
+UNPORTED = ("router", "expert_post", "head_out", "cross_head_out", *SHOWN)
 # Relative rounding of sums in the dtype in use; what is the same tensor must be equal exactly.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2, torch.float64: 1e-12}
 
@@ -94,24 +93,6 @@ class Proof:
         return frozenset(found)
 
 
-class _Touched(Intervention):
-    """Writes a part's own value, plus a zero that can be found again in the graph of the logits."""
-
-    kind: str = "touched"
-    _zero: Tensor | None = PrivateAttr(default=None)
-
-    def edit(self, x: Tensor, ctx: EditContext) -> Tensor:
-        if not torch.is_grad_enabled():
-            return x.clone()
-        zero = x.new_zeros((), requires_grad=True)
-        self._zero = zero
-        return x + zero
-
-    @property
-    def zero(self) -> Tensor | None:
-        return self._zero
-
-
 def prove(
     model: PreTrainedModel,
     wiring: Wiring,
@@ -124,41 +105,42 @@ def prove(
     options = {"output_hidden_states": True, "output_attentions": True}
     reference = plain_forward(model, wiring.feed, batch, device=device, **options)
     expected = wiring.feed.answers(reference, batch)
-    parity = _largest(wiring.feed.answers(seen.output, batch), expected)
+    parity = largest(wiring.feed.answers(seen.output, batch), expected)
     everything = sorted(all_sites(info).sites)
     reads = frozenset(site for site in everything if _present(site, wiring))
-    touched = {site: _Touched(at=Part(site)) for site in everything if site in reads and site.name not in READ_ONLY}
+    touched = {site: Touched(at=Part(site)) for site in everything if site in reads and site.name not in READ_ONLY}
 
     def touch() -> Run:
         schedule = on_prompts(batch, list(touched.values()))
         return forward(model, wiring, batch, reads=reads, schedule=schedule, grads=True, device=device)
 
-    run, wrong = touch(), set()
-    if (identity := _largest(run.logits, expected)) != 0.0:
+    wrong: set[Site] = set()
+    run = touch()
+    if (identity := largest(run.logits, expected)) != 0.0:
         wrong = _unfaithful(model, wiring, batch, touched, expected, device)
         touched = {site: edit for site, edit in touched.items() if site not in wrong}
         run = touch()
-    inert = _inert(run, touched)
+    dead = inert(run.logits, touched)
     run = Run(run.logits.detach(), run.activations, run.attention)
     evidence = Evidence(model, wiring, batch, seen, run, reference, reference_states(reference, wiring, seen))
     kinds: dict[tuple[str, str], list[Site]] = defaultdict(list)
     for site in everything:
         kinds[site.stack, site.name].append(site)
-    exact = _largest(run.logits, expected) == 0.0
-    rows = [
-        _row(name, stack, kinds[stack, name], evidence, info, inert, wrong, exact=exact)
-        for stack in wiring.stacks
-        for name in SITES
-        if (stack, name) in kinds
-    ]
+    exact = largest(run.logits, expected) == 0.0
+    with torch.inference_mode():
+        rows = [
+            _row(name, stack, kinds[stack, name], evidence, info, dead, wrong, exact=exact)
+            for stack in wiring.stacks
+            for name in SITES
+            if (stack, name) in kinds
+        ]
     return Proof(parity, identity, tuple(rows))
 
 
-@torch.inference_mode()
 def _present(site: Site, wiring: Wiring) -> bool:
     if site in wiring.ports or site.name == "logits":
         return True
-    if site.layer is None:
+    if site.layer is None or site.name not in UNPORTED:
         return False
     layer = wiring.layer(site)
     if site.name in ("router", "expert_post"):
@@ -169,28 +151,19 @@ def _present(site: Site, wiring: Wiring) -> bool:
     return site.name in SHOWN and roles is not None and roles.shared
 
 
-def _largest(a: Tensor, b: Tensor) -> float:
-    """Largest absolute difference; infinite or NaN where one of them is not finite."""
-    a, b = a.detach(), b.detach()
-    # Most are the same tensor, which one comparison shows; an infinity is not the same as another one.
-    if a.dtype == b.dtype and torch.equal(a, b) and bool(torch.isfinite(a.sum())):
-        return 0.0
-    return float((a.float() - b.float()).abs().max())
-
-
 def _unfaithful(
     model: PreTrainedModel,
     wiring: Wiring,
     batch: TokenBatch,
-    touched: dict[Site, _Touched],
+    touched: dict[Site, Touched],
     expected: Tensor,
     device: torch.device | str,
 ) -> set[Site]:
     """Sites whose own value, written back, changes the logits; each kind is looked at alone."""
 
-    def differs(edits: list[_Touched]) -> bool:
+    def differs(edits: list[Touched]) -> bool:
         run = forward(model, wiring, batch, schedule=on_prompts(batch, edits), device=device)
-        return _largest(run.logits, expected) != 0.0
+        return largest(run.logits, expected) != 0.0
 
     wrong: set[Site] = set()
     for kind in {(site.name, site.stack) for site in touched}:
@@ -200,41 +173,22 @@ def _unfaithful(
     return wrong
 
 
-def _inert(run: Run, touched: dict[Site, _Touched]) -> set[Site]:
-    """Sites that no logit is computed from: their zero is not among what the logits' graph leads back to."""
-    # The nodes themselves, not their ids: Python gives the id of one that it has let go to another.
-    found: set[Any] = {None}
-    waiting: list[Any] = [run.logits.grad_fn]
-    while waiting:
-        if (node := waiting.pop()) not in found:
-            found.add(node)
-            waiting += [parent for parent, _ in node.next_functions]
-    leaves = {site: edit.zero for site, edit in touched.items() if edit.zero is not None}
-    reached = {site for site, zero in leaves.items() if _accumulator(zero) in found}
-    return set(touched) - reached
-
-
-def _accumulator(leaf: Tensor) -> Any:
-    """The node at which a leaf enters a graph; autograd keeps one per leaf while the graph lives."""
-    return leaf.view_as(leaf).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
-
-
 def _row(
     name: str,
     stack: str,
     sites: list[Site],
     evidence: Evidence,
     info: ModelInfo,
-    inert: set[Site],
+    dead: set[Site],
     wrong: set[Site],
     *,
     exact: bool,
 ) -> SiteProof:
-    check, worst = CHECKS[name], 0.0
+    check, worst, places = CHECKS[name], 0.0, _places(sites[0], evidence)
     held: list[Site] = []
     failed: list[str] = []
     for site in sites:
-        error, problem = _verdict(site, evidence, info)
+        error, problem = _verdict(site, evidence, info, places)
         if problem:
             failed.append(problem)
         else:
@@ -246,8 +200,8 @@ def _row(
     layers = None if len(held) == len(sites) else tuple(site.layer for site in held if site.layer is not None)
     words = "" if layers is None else f"in layers {_listed(layers)} only; elsewhere: {reasons[0]}"
     stuck = READ_ONLY.get(name, "")
-    if not stuck and (dead := next((site for site in held if site in inert), None)) is not None:
-        stuck = f"read-only: nothing is computed from {dead}, so an edit changes nothing"
+    if not stuck and (idle := next((site for site in held if site in dead), None)) is not None:
+        stuck = f"read-only: nothing is computed from {idle}, so an edit changes nothing"
     if not stuck and (bad := next((site for site in held if site in wrong), None)) is not None:
         stuck = f"read-only: writing {bad} with its own value changes the logits"
     if not stuck and not exact:
@@ -255,20 +209,20 @@ def _row(
     return SiteProof(name, True, not stuck, worst, check.words, " · ".join(filter(None, (words, stuck))), stack, layers)
 
 
-def _verdict(site: Site, evidence: Evidence, info: ModelInfo) -> tuple[float, str]:
+def _verdict(site: Site, evidence: Evidence, info: ModelInfo, places: dict[str, int]) -> tuple[float, str]:
     """Largest error of a site's check, and what is wrong with it ("" where nothing is)."""
     if site not in evidence.run.activations:
         return 0.0, reason(site, evidence.wiring, info)
-    if misplaced := _misplaced(site, evidence):
+    if misplaced := _misplaced(site, evidence, places):
         return 0.0, misplaced
     check, worst = CHECKS[site.name], 0.0
     needed = {"mlp_pre": ("mlp_pre", "mlp_post"), "mlp_up": ("mlp_pre", "mlp_post")}.get(site.name, ())
     if not evidence.has(site, *needed):
         return 0.0, reason(site, evidence.wiring, info)
-    for ours, theirs in ((one.detach(), other.detach()) for one, other in check.pairs(evidence, site)):
+    for ours, theirs in check.pairs(evidence, site):
         if ours.shape != theirs.shape:
             return 0.0, f"{site}: its equation does not fit: {tuple(ours.shape)} against {tuple(theirs.shape)}"
-        error, limit = _largest(ours, theirs), 0.0 if check.exact else TOLERANCE[evidence.model.dtype]
+        error, limit = evidence.off(ours, theirs), 0.0 if check.exact else TOLERANCE[evidence.dtype]
         if error > limit and not check.exact:
             limit *= max(1.0, float(theirs.float().abs().max()))
         if not error <= limit:
@@ -277,13 +231,19 @@ def _verdict(site: Site, evidence: Evidence, info: ModelInfo) -> tuple[float, st
     return worst, ""
 
 
-def _misplaced(site: Site, evidence: Evidence) -> str:
-    """In words, why a tensor has not the axes of its site, in number and order ("" where it has)."""
-    shape, batch = tuple(evidence.run.activations[site].shape), evidence.batch
+def _places(site: Site, evidence: Evidence) -> dict[str, int]:
+    """Sizes of the axes that the batch decides, alike in all layers of a stack."""
+    batch = evidence.batch
     counted = [axis for axis in site.axes if axis in ("pos", "q_pos", "k_pos")]
     places = {"batch": len(batch)} | {axis: batch.side(stack_of(site, axis)).ids.shape[1] for axis in counted}
     if site.name == "logits" and not evidence.wiring.feed.everywhere:
         places["pos"] = 1
+    return places
+
+
+def _misplaced(site: Site, evidence: Evidence, places: dict[str, int]) -> str:
+    """In words, why a tensor has not the axes of its site, in number and order ("" where it has)."""
+    shape = tuple(evidence.run.activations[site].shape)
     fits = len(shape) == len(site.axes) and all(
         size == places.get(axis, size) for axis, size in zip(site.axes, shape, strict=True)
     )

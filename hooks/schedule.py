@@ -24,6 +24,7 @@ from hooks.tokens import TokenBatch
 World = tuple[Intervention, ...]
 # The named position that stands for every generated token, in a continuation.
 NEW = "new"
+EVERY = slice(None)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Placed:
     def apply(self, view: Tensor, context: Callable[[Placed], EditContext]) -> None:
         """Write the edited value into `view`, a tensor with the site's axes."""
         index = (self.rows, *(self.slices if self.within is None else self.within))
-        view[index] = self.edit.edit(view[index], context(self)).to(view.dtype)
+        if index == (slice(0, len(view)), *[EVERY] * (len(index) - 1)):
+            view.copy_(self.edit.edit(view, context(self)))
+        else:
+            view[index] = self.edit.edit(view[index], context(self)).to(view.dtype)
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,11 @@ def _by_site(placed: Iterator[Placed] | list[Placed]) -> dict[Site, tuple[Placed
 
 def _place(edit: Intervention, batch: TokenBatch, first_row: int) -> Iterator[Placed]:
     """One placement per run of prompts whose positions resolve alike."""
+    if not edit.at.slices:
+        rows, prompts = slice(first_row, first_row + len(batch)), slice(batch.first, batch.first + len(batch))
+        every = (EVERY,) * (len(edit.at.site.axes) - 1)
+        yield Placed(edit, rows, prompts, every, addressed=every)
+        return
     resolved = [_slices(edit.at, batch, prompt) for prompt in range(len(batch))]
     start = 0
     for prompt in range(1, len(batch) + 1):

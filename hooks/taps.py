@@ -53,11 +53,12 @@ class Tap:
         start: int = 0,
         apart: Apart | None = None,
     ) -> None:
-        self._model, self._wiring, self._schedule, self._sources = model, wiring, schedule, sources
+        self._wiring, self._schedule, self._sources = wiring, schedule, sources
         self._reads, self._apart = reads | inner_sites(schedule, rereads), apart
-        self._paths = {id(model.get_submodule(path)): path for path, _ in wiring.attention}
+        self._modules: dict[str, nn.Module] = {"": model}
+        self._paths = {id(self._module(path)): path for path, _ in wiring.attention}
         self._layer_of_experts = {
-            id(model.get_submodule(layer.experts.holder)): (stack, number)
+            id(self._module(layer.experts.holder)): (stack, number)
             for stack, wired in wiring.stacks.items()
             for number, layer in enumerate(wired.layers)
             if layer.experts is not None and layer.experts.holder is not None
@@ -121,6 +122,8 @@ class Tap:
         return result
 
     def _rows(self, site: Site) -> int:
+        if not self._schedule.joins:
+            return self._schedule.batch
         layer = site.layer if site.layer is not None else (-1 if site.name in ("embed", "pos_embed") else 1 << 30)
         return self._schedule.batch * (1 + self._schedule.worlds_before(layer))
 
@@ -143,9 +146,17 @@ class Tap:
         if (writes := _derived(site)) in self._reads:
             roles = self._wiring.attention_of(site)
             if writes is not None and roles is not None and roles.o is not None:
-                self.captured[writes] = head_writes(self._model.get_submodule(roles.o), value).detach()
+                with torch.no_grad():
+                    self.captured[writes] = head_writes(self._module(roles.o), value)
 
     # -- hooking
+
+    def _module(self, path: str) -> nn.Module:
+        """The module at a path, looked up from the one that holds it, which holds others that are asked for."""
+        if path not in self._modules:
+            home, _, name = path.rpartition(".")
+            self._modules[path] = getattr(self._module(home), name)
+        return self._modules[path]
 
     def hook(self) -> list[RemovableHandle]:
         """Hooks for everything that this run reads or edits; the caller removes them."""
@@ -163,7 +174,7 @@ class Tap:
         return handles
 
     def _hook_port(self, site: Site, port: Port) -> RemovableHandle:
-        module, calls = self._model.get_submodule(port.module), count()
+        module, calls = self._module(port.module), count()
 
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
             given = hidden_of(args, kwargs)
@@ -187,7 +198,7 @@ class Tap:
         late = [start for start in self._schedule.joins if start >= 0]
         if not late:
             return []
-        blocks = [self._model.get_submodule(layer.block) for layer in self._wiring.main.layers]
+        blocks = [self._module(layer.block) for layer in self._wiring.main.layers]
         return [
             block.register_forward_pre_hook(self._grow(layer), with_kwargs=True)
             for layer, block in enumerate(blocks)

@@ -164,9 +164,9 @@ def _stacks(model: PreTrainedModel, seen: Observation, blueprint: Blueprint) -> 
             continue
         if any(path.startswith(f"{other}.") for other, _ in found):
             continue
-        blocks = [f"{path}.{n}" for n in range(len(module))]
+        blocks = {f"{path}.{n}" for n in range(len(module))}
         holds = any(a.startswith(f"{block}.") for a in attended for block in blocks) or _named_inside(module, blueprint)
-        calls = [call for call in seen.calls if call.path in set(blocks)]
+        calls = [call for call in seen.calls if call.path in blocks]
         if holds and calls:
             found.append((path, calls))
     return found
