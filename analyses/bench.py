@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
 from analyses.experiment import Experiment
 from analyses.grid import Grid
@@ -28,6 +28,9 @@ from hooks.schedule import World
 from hooks.sites import Site
 from hooks.spec import digest
 from hooks.tokens import TokenBatch
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 DEFAULT_BUDGET = 256 << 20
 CAPTURE_BUDGET = 4 << 30

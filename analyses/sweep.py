@@ -14,10 +14,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
 from analyses.bench import Bench
 from analyses.measured import Measured, SweepForecast
@@ -29,6 +29,9 @@ from hooks.activations import Activations
 from hooks.errors import BudgetError
 from hooks.schedule import World
 from hooks.tokens import TokenBatch
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 TOGETHER = 16
 """Cells that should share a forward before more prompts do."""

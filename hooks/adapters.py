@@ -6,12 +6,13 @@ import json
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from hooks.checkpoint import ADAPTER_CONFIG, short
 from hooks.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SAFE, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 

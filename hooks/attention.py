@@ -15,8 +15,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 NAME = "workbench"
 # How results name the kernel that made them.
@@ -62,6 +60,9 @@ ACTIVE: ContextVar[AttentionTap | None] = ContextVar("active_tap", default=None)
 
 def register() -> None:
     """Make the function selectable by name. Both entries are needed: without the mask's, models turn bidirectional."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
     AttentionInterface.register(NAME, workbench_attention)
     AttentionMaskInterface.register(NAME, eager_mask)
 

@@ -6,15 +6,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
-from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from hooks.errors import ModelError
 from hooks.pruning import folded, is_pruned
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SAFE, PICKLE = "model.safetensors", "pytorch_model.bin"
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -138,6 +138,8 @@ def pickled(name: str) -> ModelError:
 
 def read_config(folder: Path, name: str, **options: Any) -> Any:
     """The model's config. Raises ModelError where it cannot be read."""
+    from transformers import AutoConfig
+
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as error:
@@ -149,6 +151,9 @@ def model_class(config: Any) -> Any:
 
     Only classes that transformers itself ships count: code that a folder brings is never run.
     """
+    import transformers
+    from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+
     named = getattr(transformers, (config.architectures or [""])[0], None)
     if isinstance(named, type) and issubclass(named, PreTrainedModel) and named is not PreTrainedModel:
         return named
@@ -162,6 +167,9 @@ def read_model(
 
     dtype: of the weights, "auto" for the stored one; quantised weights stay as they are. Raises ModelError.
     """
+    import transformers
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
     method = checkpoint.quantisation
     if method and method not in AUTO_QUANTIZATION_CONFIG_MAPPING and method != BITSANDBYTES:
         # transformers would skip it with a log line and read the packed weights as they are.

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.activations import ACT2FN
 
 from hooks.choose import in_any_order
 from hooks.evidence import Evidence, same_values
@@ -201,6 +200,8 @@ def _neurons(e: Evidence, site: Site) -> Pairs:
 
 def _activations(config: Any) -> list[Callable[[Tensor], Tensor]]:
     """What an MLP may apply that calls a function and no module: the equation says which of them it is."""
+    from transformers.activations import ACT2FN
+
     fields = ("hidden_activation", "hidden_act", "activation_function", "activation", "ffn_act")
     named = [value for field in fields if isinstance(value := getattr(config, field, None), str) and value in ACT2FN]
     return [ACT2FN[name] for name in dict.fromkeys((*named, *USUAL_ACTIVATIONS))]

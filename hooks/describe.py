@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from transformers import PreTrainedModel
 
 from hooks.attention import IMPLEMENTATION
 from hooks.feed import VISION, embedding_rows, image_batch
@@ -20,6 +19,9 @@ from hooks.proof import Proof
 from hooks.sites import MAIN, SITES
 from hooks.tokens import TokenBatch
 from hooks.wiring import StackWiring, Wiring, config_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "h5py", "dash", "plotly")
 

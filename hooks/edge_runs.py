@@ -14,12 +14,11 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel
 
 from hooks.errors import SiteMissing
 from hooks.held_norms import HeldNorms
@@ -32,6 +31,9 @@ from hooks.schedule import Placed, Schedule, Window
 from hooks.sites import Part, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
 
 Watcher = Callable[[Tensor], Tensor | None]
 """Told a site's value in all rows; its answer, if any, takes the value's place. It may write into the value."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.errors import InputError
 from hooks.sites import Site
 from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ROWS = 4096
 # Taken once per model, since weights never change: a pass over the whole vocabulary is as long as a short forward.

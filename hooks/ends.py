@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.choose import is_norm
 from hooks.conventions import Blueprint
@@ -16,6 +16,9 @@ from hooks.look import equal, inside
 from hooks.observe import Call, Observation
 from hooks.ports import Port, View
 from hooks.projections import is_projection
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CLOSE = 1e-5
 

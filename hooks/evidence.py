@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.observe import Call, Observation
 from hooks.ports import Port
@@ -17,6 +16,9 @@ from hooks.run import Run
 from hooks.sites import MAIN, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import LayerWiring, Wiring
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from hooks.attention import ACTIVE, NAME
 
 
 def register() -> None:
     """Make the function selectable by the same name as the attention function."""
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
     ALL_EXPERTS_FUNCTIONS.register(NAME, workbench_experts)
 
 

@@ -11,19 +11,16 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
-)
 
 from hooks.errors import InputError, ModelError
 from hooks.tokens import TokenBatch, pad
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Task = Literal["causal", "masked", "seq2seq", "classify", "token-classify", "image-classify", "pairs", "features"]
 SUFFIXES: dict[str, Task] = {
@@ -45,10 +42,12 @@ VISION = "vision"
 
 def _listed(name: str) -> Task:
     """The task for which the library lists a class whose name does not tell it."""
+    from transformers.models.auto import modeling_auto as known
+
     lists: dict[Task, Mapping[str, Any]] = {
-        "causal": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        "masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-        "seq2seq": MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        "causal": known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "masked": known.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "seq2seq": known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     }
     return next((task for task, listed in lists.items() if name in listed.values()), "features")
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from hooks.activations import Activations
 from hooks.attention import AttentionFacts
@@ -27,6 +27,9 @@ from hooks.schedule import on_prompts
 from hooks.sites import Part, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Objective = Callable[[Tensor], Tensor]
 """A scalar made of logits [batch pos d_vocab] in float32; usually the sum over prompts of a metric, so that each

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from hooks.gradients import Probe, constant_weights
 from hooks.run import forward
@@ -13,6 +14,9 @@ from hooks.schedule import on_prompts
 from hooks.sites import Part, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def jacobian(

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from hooks.errors import ModelError
 from hooks.run import forward
@@ -17,6 +15,9 @@ from hooks.schedule import Window
 from hooks.sites import MAIN, Site
 from hooks.tokens import TokenBatch
 from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
 
 
 def check_causal(model: PreTrainedModel, *, causal: bool) -> None:
@@ -42,6 +43,9 @@ def fresh_cache(model: PreTrainedModel) -> Cache:
     The library's own forgets keys that a sliding window has left behind; a pattern would then lack columns whose
     weight is known to be 0. The mask hides them as well, so keeping them changes no number.
     """
+    from transformers import DynamicCache, EncoderDecoderCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
     if not takes_cache(model):
         raise ModelError(f"{type(model).__name__} takes no key/value cache.", 'Generate with "cache": false.')
     if model.config.is_encoder_decoder:

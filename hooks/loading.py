@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, PreTrainedModel
 
 from hooks.adapters import adapter_files, apply_adapter
 from hooks.checkpoint import Checkpoint, folder_checkpoint, gguf_checkpoint, read_model, short
@@ -21,6 +20,9 @@ from hooks.errors import ModelError
 from hooks.hashing import hash_files, hash_state, hash_together, hash_tokenizer
 from hooks.hub import snapshot
 from hooks.pruning import masked
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["Loaded", "from_memory", "hash_state", "hash_tokenizer", "load", "load_tokenizer", "pick_device"]
 
@@ -196,6 +198,8 @@ def from_memory(model: nn.Module, tokenizer: Any = None, *, name: str = "in memo
 
     PEFT's wrapper is opened as the model inside it, whose adapters stay active. Raises ModelError for any other module.
     """
+    from transformers import PreTrainedModel
+
     unwrap = getattr(model, "get_base_model", None)
     inner = unwrap() if callable(unwrap) else model
     if not isinstance(inner, PreTrainedModel):
@@ -213,6 +217,8 @@ def load_tokenizer(folder: str | Path) -> Any:
 def _tokenizer(folder: Path, name: str, gguf: str = "") -> Any:
     if not gguf and not _has_any(folder, TOKENIZER_FILES):
         return None
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, gguf_file=gguf or None)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -238,6 +244,8 @@ def load_processor(folder: Path, name: str | None) -> Any:
     """
     if name is None or not _has_any(folder, PROCESSOR_FILES):
         return None
+    from transformers import AutoFeatureExtractor, AutoImageProcessor
+
     kind: Any = AutoImageProcessor if name in PIXELS else AutoFeatureExtractor
     try:
         return kind.from_pretrained(folder)

@@ -6,11 +6,10 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel
 
 from hooks.activations import Activations
 from hooks.describe import summary_of
@@ -34,6 +33,9 @@ from hooks.sites import Site
 from hooks.tokens import TokenBatch
 from hooks.weights import Weights
 from hooks.worlds import Worlds
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
 
 
 class Instrumented:

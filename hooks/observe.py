@@ -10,14 +10,16 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.attention import AttentionFacts
 from hooks.ports import first_axes, hidden_of, named, output_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # So many tensors are between the first and the last module that reads one: q, k and v all read the norm's output.
 RECENT = 4

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.feed import Feed
 from hooks.loading import Loaded
 from hooks.run import plain_forward
 from hooks.tokens import TokenBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 HALF = (torch.bfloat16, torch.float16)
 MOST_PARAMS = 1_000_000_000

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from hooks.absent import reason
 from hooks.checks import CHECKS
@@ -29,6 +29,9 @@ from hooks.sites import MAIN, SITES, Part, Site
 from hooks.tokens import TokenBatch
 from hooks.touch import Touched, inert
 from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 READ_ONLY = {
     "scores": "read-only: edit pattern, or q_rot and k_rot",

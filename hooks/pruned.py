@@ -15,11 +15,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.dense import is_plain
 from hooks.errors import ModelError, SpecError
@@ -28,6 +27,9 @@ from hooks.model import Instrumented
 from hooks.ports import Port
 from hooks.projections import in_features, out_features
 from hooks.sites import MAIN, Part, Site
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 READ = {"z": "z", "mlp_post": "mlp_post", "attn_out": "z", "mlp_out": "mlp_post"}
 """The site that the projection reads through which each prunable site acts."""

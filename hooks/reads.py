@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.dense import is_plain
 from hooks.errors import SiteMissing
@@ -26,6 +25,8 @@ from hooks.sites import MAIN, Site
 from hooks.wiring import Wiring
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from hooks.activations import Activations
 
 ATTENTION = ("attn_in", "q", "k", "v")

@@ -11,15 +11,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from torch import Tensor
-from transformers import Cache
 
 from hooks.errors import InputError
 from hooks.interventions import Intervention
 from hooks.interventions.base import EditContext
 from hooks.sites import MAIN, SITES, Part, Position, Site
 from hooks.tokens import TokenBatch
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 World = tuple[Intervention, ...]
 # The named position that stands for every generated token, in a continuation.

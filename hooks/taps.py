@@ -10,12 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import PreTrainedModel
 
 from hooks import attention
 from hooks.observe import Recorder
@@ -27,6 +26,9 @@ from hooks.schedule import Schedule
 from hooks.sites import Site
 from hooks.sources import PartContext, Sources
 from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # The internal fields: the public setters also walk sub-configs, which are held one by one.
 SWITCHES = ("_attn_implementation_internal", "_experts_implementation_internal")

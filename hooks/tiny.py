@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
-from transformers import AutoConfig, PreTrainedModel
 
 from hooks.architectures.base import Architecture
 from hooks.discover import discover
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CAUSAL = "AutoModelForCausalLM"
 SPREAD = 0.2
@@ -30,9 +31,11 @@ def build(variant: str, seed: int = 0) -> PreTrainedModel:
 
 def build_with(variant: str, settings: Mapping[str, Any], seed: int = 0) -> PreTrainedModel:
     """A random model of a variant's class with other settings than its own."""
+    import transformers
+
     architecture = variants()[variant]
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(architecture.family, **settings)
+    config = transformers.AutoConfig.for_model(architecture.family, **settings)
     kind = getattr(transformers, architecture.classes.get(variant, CAUSAL))
     made = kind.from_config if hasattr(kind, "from_config") else kind._from_config
     model: PreTrainedModel = made(config, attn_implementation="eager").eval()

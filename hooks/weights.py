@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from hooks.errors import SiteMissing
 from hooks.ports import Port
 from hooks.projections import head_slices_of, weight_of
 from hooks.sites import Site
 from hooks.wiring import Wiring
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Weights:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from hooks.architectures.base import Architecture
 from hooks.choose import Step, Sum, is_norm, solve
@@ -25,6 +24,9 @@ from hooks.observe import Call, Observation
 from hooks.ports import WHOLE, Port, View
 from hooks.roles import AttentionRoles, BlockRoles, ExpertRoles, MlpRoles, find_roles
 from hooks.sites import MAIN, Site
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["WHOLE", "AttentionWiring", "LayerWiring", "Port", "StackWiring", "View", "Wiring", "wire"]
 

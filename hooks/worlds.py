@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel
 
 from hooks.activations import Activations
 from hooks.errors import ModelError
@@ -29,6 +28,8 @@ from hooks.schedule import Schedule, Window, World, in_worlds, join_layer, on_pr
 from hooks.sites import MAIN, Part, Site
 
 if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
+
     from hooks.info import ModelInfo
     from hooks.tokens import TokenBatch
     from hooks.wiring import Wiring

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import AutoConfig
 
 from analyses.analysis import analysis_named, catalogue, normalised
 from analyses.bench import Bench, Progress
@@ -122,6 +121,8 @@ def open_model(
 
 def tokens(ref: ModelRef | str, inputs: PromptSet) -> TokenBatch:
     """The prompts as the model that `ref` names would be fed them; its weights are not opened. Raises InputError."""
+    from transformers import AutoConfig
+
     found = resolve(ref, Settings.load())
     config = AutoConfig.from_pretrained(found.folder).get_text_config()
     return encode(

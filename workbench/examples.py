@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig
-
 from analyses.analysis import Analysis, normalised
 from analyses.experiment import Experiment
 from analyses.metrics import METRICS
@@ -59,6 +57,8 @@ def _kind(ref: ModelRef, settings: Settings) -> tuple[Task, Any]:
 
     def refuse(sentence: str) -> None:
         raise ModelError(f"{ref} is not on this machine yet.", sentence)
+
+    from transformers import AutoConfig
 
     try:
         found = resolve(ref, settings, refuse)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from hooks.companion import first_difference
 from hooks.loading import load_tokenizer
 from hooks.prompts import PromptSet
@@ -100,6 +98,8 @@ def open_report(ref: ModelRef, inputs: PromptSet, settings: Settings) -> Report:
 
     Raises InputError for the prompt, ModelError for the model.
     """
+    from transformers import AutoConfig
+
     found = resolve(ref, settings)
     folder = found.tokenizer or found.folder
     tokenizer = load_tokenizer(folder)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from transformers.utils.logging import disable_progress_bar
+from huggingface_hub.utils import disable_progress_bars
 from typer.exceptions import TyperException
 
 from hooks.errors import Cancelled, WorkbenchError
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str], *, debug: bool = False) -> int:
     """The exit code of one command; a failure is written to stderr as `error: …` and `hint: …`."""
-    disable_progress_bar()  # transformers' bars would cross ours on stderr
+    disable_progress_bars()  # they would cross ours on stderr; transformers asks when it is imported
     try:
         return int(app(list(arguments), prog_name="workbench", standalone_mode=False) or 0)
     except WorkbenchError as error:

@@ -8,9 +8,10 @@ import os
 import signal
 import sys
 import threading
+from importlib import import_module
 
 import torch
-from transformers.utils import logging as transformers_logging
+from huggingface_hub.utils import disable_progress_bars
 
 from workbench.engines.execute import Desk
 from workbench.engines.runner import Runner
@@ -24,13 +25,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assigned = json.loads(sys.stdin.readline())
     logging.basicConfig(level=assigned["log_level"], format="worker: %(levelname)s %(name)s: %(message)s")
-    transformers_logging.disable_progress_bar()
+    disable_progress_bars()  # transformers' too, which asks when it is imported
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     settings = Settings.model_validate(assigned["settings"])
     runner = Runner(Desk.of(settings), JobTable(settings.workspace_dir / TABLE), assigned["owner"])
     work = threading.Event()
     threading.Thread(target=_listen, args=(work,), daemon=True).start()
+    # Takes seconds, which the first job that opens a model need not wait for.
+    import_module("transformers.modeling_utils")
     while True:
         work.wait()
         work.clear()

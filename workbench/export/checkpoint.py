@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from analyses.analysis import sentence
 from analyses.bench import Bench
@@ -38,6 +38,9 @@ from workbench.models.opening import open_resolved
 from workbench.models.resolve import ResolvedModel, resolve
 from workbench.replay import tolerance
 from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MOST_PROMPTS, MOST_TOKENS = 8, 256
 """How much of the experiment's prompts the saved model is compared on."""

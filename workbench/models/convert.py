@@ -15,7 +15,6 @@ import gguf
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hooks.errors import ModelError, StoreError
 from hooks.spec import Spec
@@ -90,6 +89,8 @@ def convert(path: Path, folder: Path, record: Record, step: Step) -> None:
 
 def _load(path: Path) -> tuple[Any, Any]:
     """Model and tokenizer out of a GGUF file. Raises ModelError."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     try:
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
