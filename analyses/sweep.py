@@ -80,7 +80,10 @@ def sweep(
 
 @dataclass(eq=False)
 class _Sweep:
-    """One sweep while it runs. most_rows: rows that a forward may have; halved when memory runs out."""
+    """One sweep while it runs.
+
+    most_rows: rows that a forward may have; halved when memory runs out. rows: those of the newest forward.
+    """
 
     bench: Bench
     batch: TokenBatch
@@ -90,6 +93,7 @@ class _Sweep:
     measured: Measured
     target: Target | None = None
     most_rows: int = 1
+    rows: int = 0
     past: Cache | None = None
 
     def go(self) -> Iterator[None]:
@@ -106,7 +110,7 @@ class _Sweep:
                 except BudgetError:
                     if self.most_rows < 2:
                         raise
-                    self.most_rows = max(1, min(self.most_rows, (1 + count) * prompts) // 2)
+                    self.most_rows = max(1, min(self.most_rows, self.rows) // 2)
                     continue
                 left = left[count:]
 
@@ -164,16 +168,22 @@ class _Sweep:
         """
         width, limit = self.batch.ids.shape[1] - start, self.bench.pace.most_work()
         costs = [work([self.cells[cell]], width, self.bench.model.info) - width for cell in left]
-        together = width + sum(costs[:TOGETHER])
-        prompts = min(int(limit / together), self.most_rows // (1 + min(TOGETHER, len(left))), len(self.batch))
-        prompts = max(1, prompts)
+        prompts = self._prompts(left[:TOGETHER], start)
         return share(costs, limit / prompts - width, max(1, self.most_rows // prompts - 1)), prompts
 
+    def _prompts(self, cells: Sequence[int], start: int) -> int:
+        """How many prompts share a forward of these cells, by the pace that is known by now."""
+        together = work([self.cells[cell] for cell in cells], self.batch.ids.shape[1] - start, self.bench.model.info)
+        within = int(self.bench.pace.most_work() / together)
+        return max(1, min(within, self.most_rows // (1 + len(cells)), len(self.batch)))
+
     def _run(self, chunk: Sequence[int], prompts: int, start: int) -> Iterator[None]:
-        """One chunk of cells on all prompts, so many at a time."""
+        """One chunk of cells on all prompts: so many at first, then as many as the pace allows."""
         worlds, info = [self.cells[cell] for cell in chunk], self.bench.model.info
-        for first in range(0, len(self.batch), prompts):
+        first = 0
+        while first < len(self.batch):
             part = self.batch.rows(first, first + prompts)
+            self.rows = (1 + len(chunk)) * len(part)
             at = None if self._everywhere else torch.tensor(part.answer_at)
             past = self._past(part) if start else None
             clock = time.perf_counter()
@@ -181,9 +191,11 @@ class _Sweep:
             self._reduce(run.logits, part, chunk)
             tokens = len(part) * (part.ids.shape[1] - start)
             self.bench.pace.learn(work(worlds, tokens, info), time.perf_counter() - clock)
-            if first + prompts >= len(self.batch):
+            first += prompts
+            if first >= len(self.batch):
                 self.measured.done[list(chunk)] = True
             yield
+            prompts = self._prompts(chunk, start)
 
     def _past(self, part: TokenBatch) -> Cache | None:
         """The clean keys and values of some prompts: of all at once, and kept, where these are few."""

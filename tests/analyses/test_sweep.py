@@ -172,6 +172,26 @@ def test_a_forward_takes_as_much_work_as_a_cancel_may_wait():
     assert share([900.0], 350.0, 9) == 1
 
 
+class Steady(Pace):
+    """A pace on a device whose forwards take as long as their work, whatever the clock says."""
+
+    def learn(self, work, seconds):
+        super().learn(work, 1e-6 * work)
+
+
+def test_prompts_share_a_forward_as_soon_as_the_pace_is_known(model):
+    answers = {"answers": [" Mary"] * 2, "foils": [" John"] * 2}
+    many = {key: value * 60 for key, value in ({"prompts": CLEAN} | answers).items()}
+    cells = [(Zero(at=Part(Site("z", 0), head=0)),)]
+    spec = {"model": "tiny", "inputs": {"clean": many}, "analysis": "ablation"}
+    few = spec | {"inputs": {"clean": {"prompts": CLEAN} | answers}}
+    bench = Bench(model, Experiment.model_validate(spec), pace=Steady())
+    found = sweep(bench, "clean", cells, METRIC)
+    assert bench.forwards == 2, "one to learn the pace, one for all the others"
+    alone = sweep(Bench(model, Experiment.model_validate(few)), "clean", cells, METRIC)
+    assert found.cells.reshape(60, 2) == pytest.approx(np.tile(alone.cells.reshape(1, 2), (60, 1)), abs=2e-5)
+
+
 def test_a_forecast_counts_the_forwards_that_the_sweep_then_makes(model, bench_of):
     experiment = bench_of().experiment
     pace = Pace([(work, 1e-6 * work) for work in (10.0, 200.0)])
