@@ -7,10 +7,21 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    BrowserType,
+    ConsoleMessage,
+    Page,
+    Request,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from workbench.app import create_app
@@ -59,17 +70,24 @@ class Quiet(WSGIRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests. Missing: a failure in CI, else a skip that says what to install."""
+def chromium() -> Iterator[tuple[BrowserType, dict[str, Any]]]:
+    """What starts a Chromium, and how. Missing: a failure in CI, else a skip that says what to install."""
     executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if executable is None:
         reason = "no Chromium was found: install the package 'chromium' to run the browser tests"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     with sync_playwright() as playwright:
         expect.set_options(timeout=PATIENCE)
-        launched = playwright.chromium.launch(executable_path=executable, headless=True, args=ARGS)
-        yield launched
-        launched.close()
+        yield playwright.chromium, {"executable_path": executable, "headless": True, "args": ARGS}
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: tuple[BrowserType, dict[str, Any]]) -> Iterator[Browser]:
+    """A Chromium of other visitors."""
+    kind, options = chromium
+    launched = kind.launch(**options)
+    yield launched
+    launched.close()
 
 
 @pytest.fixture(scope="session")
@@ -106,9 +124,16 @@ def app_url(serve: Callable[..., str], workspace: Workspace) -> str:
 
 
 @pytest.fixture(scope="session")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One visitor for all tests of a process: the scripts of the app are loaded and compiled once."""
-    opened = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+def context(
+    chromium: tuple[BrowserType, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrowserContext]:
+    """One visitor for all tests of a process, with a profile on disk, where Chromium keeps the scripts it compiled.
+
+    Compiling those of Dash again for every page would take two fifths of the time of these tests.
+    """
+    kind, options = chromium
+    profile, size = tmp_path_factory.mktemp("visitor"), ViewportSize(width=1440, height=900)
+    opened = kind.launch_persistent_context(profile, viewport=size, reduced_motion="reduce", **options)
     yield opened
     opened.close()
 
