@@ -3,7 +3,7 @@ window.wbCircuits = window.wbCircuits || {};
 (function (circuits) {
   "use strict";
   const ROUTE = "/data/circuit", HISTORY = "wb-circuit-history", HOST = "cir-graph";
-  const MOST_STEPS = 100;
+  const MOST_STEPS = 100, SETTLED = 400; // steps that undo keeps; ms until the rest of the page hears of an edit
   const HEAD = /^L\d+\.z\[head=\d+\]$/;
   /* Fields of the address that say what is shown beside the circuit, and nothing of its numbers. */
   const BESIDE = ["pick", "cell", "judged", "against", "edits"];
@@ -140,9 +140,7 @@ window.wbCircuits = window.wbCircuits || {};
         const told = await send("/edit", { search: here(), change: one.change, session: window.wb.session() });
         if (one.step) record(before);
         if (told.draft !== before) {
-          window.wb.setState({ draft: told.draft });
-          // Before the rest of the page hears of it: the number is what is waited for.
-          if (at("cir-panel")) refresh(false);
+          put(told.draft);
         } else circuits.number(true);
       } catch (error) {
         window.wb.toast(lost(error));
@@ -151,6 +149,11 @@ window.wbCircuits = window.wbCircuits || {};
     });
     return queue;
   };
+  /* The number and the picture are what is waited for: the rest of the page hears of a change a little later. */
+  function put(draft) {
+    window.wb.setStateFirst({ draft }, SETTLED);
+    if (at("cir-panel")) refresh(false);
+  }
   function record(before) {
     const history = load();
     history.past.push(before);
@@ -164,7 +167,7 @@ window.wbCircuits = window.wbCircuits || {};
     const draft = history[from].pop();
     save(history);
     circuits.computing();
-    window.wb.setState({ draft });
+    put(draft);
   }
   function cutPicked() {
     const pick = window.wb.state().pick;

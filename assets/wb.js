@@ -49,9 +49,17 @@ window.wb = window.wb || {};
   wb.setStateFirst = function (changes, later) {
     if (!wb.write(window.location.pathname, wb.search(changes), false)) return;
     clearTimeout(telling);
-    telling = window.setTimeout(() => window.dispatchEvent(new CustomEvent("_dashprivate_pushstate")), later);
+    telling = window.setTimeout(tell, later);
   };
   let telling = 0;
+  function tell() {
+    clearTimeout(telling);
+    telling = 0;
+    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
+  }
+  /* What is pressed next may read the address by its followers: they hear of it before. */
+  window.addEventListener("pointerdown", () => { if (telling) tell(); }, true);
+  window.addEventListener("keydown", (event) => { if (telling && (event.key === "Enter" || event.key === " ")) tell(); }, true);
   /* Change fields of the state. {push: true} makes a step that the browser's Back undoes. */
   wb.setState = function (changes, options) {
     wb.go(window.location.pathname, wb.search(changes), Boolean(options && options.push));

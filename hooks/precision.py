@@ -51,7 +51,7 @@ def _words(feed: Feed, batch: TokenBatch) -> str:
 def _upcast(model: PreTrainedModel) -> PreTrainedModel | None:
     """A float32 copy, or None where PyTorch cannot copy the model: masked or parametrised weights are no leaves."""
     try:
-        return cast(PreTrainedModel, cast(nn.Module, copy.deepcopy(model)).float())
+        return cast("PreTrainedModel", cast(nn.Module, copy.deepcopy(model)).float())
     except RuntimeError:
         return None
 

@@ -195,7 +195,7 @@ def shrunk(model: PreTrainedModel, opened: Instrumented, removal: Removal) -> Pr
     for path, cut in cuts.items():
         for name, tensor in _sliced(model.get_submodule(path), cut).items():
             state[f"{path}.{name}"] = tensor
-    smaller = cast(PreTrainedModel, type(model)._from_config(config, attn_implementation="eager"))
+    smaller = cast("PreTrainedModel", type(model)._from_config(config, attn_implementation="eager"))
     cast(nn.Module, smaller).to(model.dtype)
     try:
         smaller.load_state_dict(state)
