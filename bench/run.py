@@ -2,6 +2,8 @@
 
     observe   a run that keeps every head's pattern, over a plain eager forward of transformers with attentions
     sweep     the packed sweep over all heads, over the same cells one forward at a time (less than 1 is faster)
+    check     wiring and proving the model when it opens, over a plain forward on the same prompt as `observe`
+    check_own the same over a plain forward on the few tokens that the proof runs on
 
 Each time is the median of several runs. Usage: python bench/run.py [MODEL]; the default is the bundled toy.
 """
@@ -17,7 +19,10 @@ from collections.abc import Callable
 import torch
 from transformers import AutoModelForCausalLM
 
+from hooks.feed import Feed
 from hooks.interventions.zero import Zero
+from hooks.loading import from_memory
+from hooks.opening import understand
 from hooks.plan import CapturePlan
 from hooks.prompts import PromptSet
 from hooks.sites import Part, Site
@@ -59,12 +64,19 @@ def main(name: str) -> dict[str, object]:
             model.run(short, edits=[Zero(at=Part(Site("z", layer), head=head))], logits_at=last)
 
     packed, single = seconds(lambda: run(experiment, model)), seconds(one_at_a_time)
+    loaded = from_memory(plain, model.tokenizer)
+    checked, feed = seconds(lambda: understand(loaded)), Feed.of(plain)
+    own = feed.arguments(feed.probe(plain, model.tokenizer), 1, plain.device)
+    with torch.inference_mode():
+        short_forward = seconds(lambda: plain(**own, use_cache=False))
     return {
         "model": name,
         "tokens": batch.lengths[0],
         "threads": torch.get_num_threads(),
         "observe": round(observed / forward, 3),
         "sweep": round(packed / single, 3),
+        "check": round(checked / forward, 3),
+        "check_own": round(checked / short_forward, 3),
     }
 
 
