@@ -68,7 +68,7 @@ def entries_of(listed: Any) -> Iterator[Entry]:
             yield _arrow(f"edge '{name[:80]}'", name, value)
         return
     for number, item in enumerate(listed):
-        yield _entry(f"edges[{number}]", item)
+        yield _entry(f"entry edges[{number}]", item)
 
 
 def _entry(where: str, item: Any) -> Entry:

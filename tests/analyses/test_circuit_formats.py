@@ -134,7 +134,7 @@ def test_parallel_blocks_and_blocks_whose_heads_are_normed_together_have_other_e
         ("source,target,channel,score\nm0,m1,in,1_x\n", "line 2: the score '1_x'"),
         ("source,target,channel\nm0,m1\n", "line 2 has fewer fields"),
         (["m0->m1", "m1->m0"], r"edges\[1\]: .* is no edge"),
-        (["m0->m1", "m0 -> m1"], r"edges\[1\] is the same edge as edges\[0\]"),
+        (["m0->m1", "m0 -> m1"], r"edges\[1\] is the same edge as entry edges\[0\]"),
         (["m0->m1->m2"], r"edges\[0\] is not written as source->target"),
         (["m0-><script>"], r"edges\[0\]: '<script>' names no node"),
         ([7], r"edges\[0\] is no edge"),

@@ -14,7 +14,7 @@ import pytest
 from analyses.analysis import normalised
 from analyses.experiment import Experiment
 from analyses.grid import Grid
-from hooks.errors import InputError
+from hooks.errors import BudgetError, InputError, ModelError, WorkbenchError
 from hooks.prompts import PromptSet
 from tests.workbench.components import all_of, text_of
 from workbench import edit_text
@@ -24,7 +24,7 @@ from workbench.parts import patch_layout, patch_map, patch_methods, patch_pair, 
 from workbench.parts.patch_request import Asked, coords_of, edits_at, positions_in
 from workbench.parts.results_detail import height_of
 from workbench.parts.results_links import page_link
-from workbench.parts.run_panel import foresee
+from workbench.parts.run_panel import foresee, refused
 from workbench.requests import ExperimentRequest, ForecastRequest
 from workbench.urls import State, read
 from workbench.workspace import Workspace
@@ -224,6 +224,31 @@ def test_the_forecast_is_a_job_and_then_words(opened: Workspace, state: Callable
     assert opened.wait(request.id).state == "done"
     assert first.job in ("", request.id)
     assert foresee(opened, experiment, "me").words.startswith("about ")
+
+
+@pytest.mark.parametrize(
+    ("error", "at", "is_final"), [(ModelError, "resid_mid", True), (BudgetError, "resid_post", False)]
+)
+def test_what_the_forecast_refuses_is_said_with_its_way_out_and_cannot_be_run(
+    opened: Workspace,
+    state: Callable[..., State],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[WorkbenchError],
+    at: str,
+    is_final: bool,
+) -> None:
+    """Out of memory may be over at the next try; a model that has no such sites has none then either."""
+
+    def fail(*_: Any) -> None:
+        raise error("this cannot be run here.", "Do something else.")
+
+    monkeypatch.setattr("workbench.engines.execute.forecast", fail)
+    given = state(at=at)
+    experiment = patch_watch.experiment_of(opened, given)
+    foresee(opened, experiment, "me")
+    assert opened.wait(ForecastRequest(experiment=experiment).id).state == "failed"
+    assert foresee(opened, experiment, "me").words == "This cannot be run here. Do something else."
+    assert refused(opened, given, patch_watch.experiment_of) is is_final
 
 
 # ---- Figures

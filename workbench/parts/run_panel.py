@@ -6,7 +6,7 @@ The page says what the panel shows (`watch`) and what is run (`experiment_of`); 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dash_mantine_components as dmc
@@ -14,17 +14,19 @@ from dash import Dash, Input, Output, State, dcc, html
 from dash.exceptions import PreventUpdate
 
 from analyses.experiment import Experiment
-from hooks.errors import WorkbenchError
+from hooks.errors import InputError, ModelError, SiteMissing, SpecError, WorkbenchError
 from workbench import urls
 from workbench.figures.theme import ThemeName
 from workbench.parts import ablation_saving
 from workbench.parts.ablation_watch import leave
+from workbench.parts.empty import sentence
 from workbench.requests import ExperimentRequest, ForecastRequest
 
 if TYPE_CHECKING:
     from workbench.jobs import Job
     from workbench.workspace import Workspace
 
+REFUSALS = (ModelError.code, SiteMissing.code, InputError.code, SpecError.code)
 RUN = {"failed": "Run again", "cancelled": "Resume"}
 """What the button says after a job that ended without a result; a cancelled sweep goes on where it stopped."""
 
@@ -88,8 +90,20 @@ def foresee(workspace: Workspace, experiment: Experiment, session: str) -> Fores
     if job is None or job.state in ("done", "cancelled"):
         job = workspace.submit(request, session=session)
     if job.state == "failed":
-        return Foreseen(str((job.error or {}).get("message", "")))
+        error = job.error or {}
+        return Foreseen(f"{sentence(error.get('message', ''))} {error.get('hint', '')}".strip())
     return Foreseen("estimating the time…", job.id)
+
+
+def refused(
+    workspace: Workspace, state: urls.State, experiment_of: Callable[[Workspace, urls.State], Experiment]
+) -> bool:
+    """Whether the forecast found that the model cannot run this, which trying again does not change."""
+    try:
+        job = workspace.job(ForecastRequest(experiment=experiment_of(workspace, state)).id)
+    except WorkbenchError:  # told where the result would be
+        return False
+    return job is not None and job.state == "failed" and (job.error or {}).get("code") in REFUSALS
 
 
 def register(
@@ -105,7 +119,7 @@ def register(
 
     forecast: False where what is run changes with every touch of the page, and so often is not worth a look.
     """
-    _show(app, workspace, prefix, watch)
+    _show(app, workspace, prefix, watch, experiment_of if forecast else None)
     _button(app, workspace, prefix, experiment_of)
     if forecast:
         _forecast(app, workspace, prefix, experiment_of)
@@ -113,8 +127,14 @@ def register(
 
 
 def _show(
-    app: Dash, workspace: Workspace, prefix: str, watch: Callable[[Workspace, urls.State, str, ThemeName], Seen]
+    app: Dash,
+    workspace: Workspace,
+    prefix: str,
+    watch: Callable[[Workspace, urls.State, str, ThemeName], Seen],
+    foreseen: Callable[[Workspace, urls.State], Experiment] | None,
 ) -> None:
+    """foreseen: the experiment whose forecast may refuse it; None where there is none."""
+
     @app.callback(
         Output(f"{prefix}-place", "children"),
         Output(f"{prefix}-run", "children"),
@@ -127,7 +147,10 @@ def _show(
         State("session", "data"),
     )
     def show(search: str, _: Any, theme: str | None, shown: str | None, session: str | None) -> Any:
-        seen = watch(workspace, urls.read(search), session or "", "dark" if theme == "dark" else "light")
+        state = urls.read(search)
+        seen = watch(workspace, state, session or "", "dark" if theme == "dark" else "light")
+        if not seen.busy and foreseen is not None and refused(workspace, state, foreseen):
+            seen = replace(seen, key=f"{seen.key} refused", busy=True)
         if seen.key == shown:
             raise PreventUpdate
         return seen.content, seen.run, seen.busy, seen.key
