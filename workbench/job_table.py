@@ -90,11 +90,12 @@ class JobTable:
             row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else _job(row)
 
-    def all(self, *, active: bool = False, limit: int = KEPT_ROWS) -> list[Job]:
-        """The jobs, newest first, at most `limit`; only those that wait or run when `active`."""
-        where = "WHERE state IN ('queued', 'running')" if active else ""
+    def all(self, *, active: bool = False, but: str = "", limit: int = KEPT_ROWS) -> list[Job]:
+        """The jobs, newest first, at most `limit`; when `active`, those that wait or run; none of the kind `but`."""
+        where = "AND state IN ('queued', 'running')" if active else ""
+        query = f"SELECT * FROM jobs WHERE kind != ? {where} ORDER BY seq DESC LIMIT ?"
         with self._connect() as db:
-            return [_job(row) for row in db.execute(f"SELECT * FROM jobs {where} ORDER BY seq DESC LIMIT ?", (limit,))]
+            return [_job(row) for row in db.execute(query, (but, limit))]
 
     def active_of(self, owner: str) -> list[Job]:
         """The jobs of one workspace object that wait or run."""

@@ -123,9 +123,9 @@ class Workspace:
         """The job of a request's id, or None."""
         return self._table.get(job_id)
 
-    def jobs(self, *, active: bool = False, limit: int = KEPT_ROWS) -> list[Job]:
-        """The jobs, newest first, at most `limit`; only those that wait or run when `active`."""
-        return self._table.all(active=active, limit=limit)
+    def jobs(self, *, active: bool = False, but: str = "", limit: int = KEPT_ROWS) -> list[Job]:
+        """The jobs, newest first, at most `limit`; when `active`, those that wait or run; none of the kind `but`."""
+        return self._table.all(active=active, but=but, limit=limit)
 
     def cancel(self, job_id: str, *, session: str = "") -> None:
         """Stop waiting for a job. It stops at its next step unless other sessions wait for it too.

@@ -15,6 +15,7 @@ from workbench import live_circuits
 from workbench.api import open_model
 from workbench.engines.circuits import OpenCircuits
 from workbench.engines.execute import Desk, execute
+from workbench.parts.job_pulse import latest, pulse
 from workbench.requests import CircuitRequest, ExperimentRequest
 from workbench.workspace import Workspace
 
@@ -35,6 +36,14 @@ def graph(tiny_folder):
 
 def request_of(folder, kept, **more):
     return CircuitRequest(model=ModelRef(name=str(folder)), inputs=INPUTS, kept=packed(kept), **more)
+
+
+def test_pages_do_not_hear_of_what_only_the_editor_waits_for(opened, tiny_folder, graph):
+    before = pulse(latest(opened))
+    request = request_of(tiny_folder, random_mask(graph, 77))
+    live_circuits.run(opened, request)
+    assert opened.job(request.id).state == "done"
+    assert pulse(latest(opened)) == before
 
 
 def random_mask(graph, seed, share=0.4):

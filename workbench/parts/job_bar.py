@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
 ACTIVE = ("queued", "running")
-TOLD_ELSEWHERE = ("forecast", "circuit")
-"""Kinds of jobs whose progress and failures stand where they were asked for."""
+TOLD_ELSEWHERE = "forecast"
+"""The kind of job whose progress and failures stand where they were asked for."""
 
 
 def job_bar() -> Any:
@@ -38,7 +38,7 @@ def rows(jobs: list[Job], session: str, dismissed: list[str], elsewhere: str = "
 
     elsewhere: the job whose failure stands in the page itself.
     """
-    told = [job for job in jobs if job.kind not in TOLD_ELSEWHERE]
+    told = [job for job in jobs if job.kind != TOLD_ELSEWHERE]
     shown = [job for job in told if job.state in ACTIVE or (job.state == "failed" and session in job.sessions)]
     busy = any(job.state == "running" for job in jobs)
     hidden = {*dismissed, *(_key(job) for job in shown if job.state == "failed" and job.id == elsewhere)}

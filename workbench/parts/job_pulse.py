@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 REMEMBERED = 40
 """How many jobs that have ended a window knows of."""
+UNHEARD = "circuit"
+"""The kind of job after every edit of a circuit: its editor waits for it, and nothing else need hear of it."""
 
 
 def latest(workspace: Workspace) -> list[Job]:
     """The active jobs and the newest others, each once."""
-    newest = workspace.jobs(limit=REMEMBERED)
+    newest = workspace.jobs(but=UNHEARD, limit=REMEMBERED)
     seen = {job.id for job in newest}
-    return [*(job for job in workspace.jobs(active=True) if job.id not in seen), *newest]
+    return [*(job for job in workspace.jobs(active=True, but=UNHEARD) if job.id not in seen), *newest]
 
 
 def pulse(jobs: Sequence[Job]) -> str:
