@@ -1,6 +1,7 @@
 /* Exports in the browser: fetch the file, say how it goes beside the button, hand it to the browser's downloads. */
 (function () {
   "use strict";
+  const LOOK = 500; // ms between looks at a job
   const lineOf = (button) => button.closest(".exp-menu, .exp-figure").querySelector(".exp-say");
   function say(line, text, wrong) {
     line.textContent = text;
@@ -32,20 +33,54 @@
       const { draft, given } = window.wb.state();
       for (const [name, text] of Object.entries({ draft, given })) if (text) query.set(name, text);
     }
-    button.disabled = true;
-    say(line, `Making ${button.textContent}…`);
-    try {
+    await attempt(button, `Making ${button.textContent}…`, async () => {
       const file = await fetched(`${button.dataset.export}?${query}`);
       hand(file);
       say(line, `${file.name} is in your downloads.`);
-    } catch (error) {
-      say(line, error instanceof TypeError ? "The workbench does not answer. Is it still running?" : error.message, true);
-    }
+    });
+  }
+  async function attempt(button, words, work) {
+    const line = lineOf(button);
+    button.disabled = true;
+    say(line, words);
+    try { await work(); }
+    catch (error) { say(line, error instanceof TypeError ? "The workbench does not answer. Is it still running?" : error.message, true); }
     button.disabled = false;
+  }
+  /* Forms for which the model is opened are jobs: begun, looked after, and then told of or fetched. */
+  async function told(address, options) {
+    const answer = await window.fetch(address, { cache: "no-store", ...options });
+    return answer.json();
+  }
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  function saved(line, now) {
+    const path = document.createElement("code"), link = document.createElement("a");
+    path.textContent = now.folder;
+    link.textContent = "Open it";
+    link.href = now.open;
+    line.replaceChildren("Saved in ", path, `. ${now.words.join(" ")} `, link);
+  }
+  async function runJob(button) {
+    const line = lineOf(button), address = button.dataset.export;
+    await attempt(button, `${button.textContent}: starting…`, async () => {
+      const begin = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session: window.wb.session() }) };
+      let now = await told(address, begin);
+      while (["queued", "running"].includes(now.state)) {
+        say(line, `${capital(now.message)}…`);
+        await new Promise((resolve) => window.setTimeout(resolve, LOOK));
+        now = await told(address);
+      }
+      if (now.file) {
+        const file = await fetched(now.file);
+        hand(file);
+        say(line, `${file.name} is in your downloads.`);
+      } else if (now.state === "done") saved(line, now);
+      else say(line, `${capital(now.message)} ${now.hint || ""}`.trim(), now.state === "failed");
+    });
   }
   document.addEventListener("click", (event) => {
     const button = event.target.closest && event.target.closest("[data-export]");
-    if (button) { run(button); return; }
+    if (button) { (button.dataset.exportJob ? runJob : run)(button); return; }
     for (const menu of document.querySelectorAll(".exp-menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   });
   document.addEventListener("keydown", (event) => {

@@ -139,4 +139,17 @@ class CircuitRequest(Spec):
         return digest(self.model_dump(mode="json", exclude={"kept"}))
 
 
-Request = OpenRequest | CaptureRequest | ExperimentRequest | ForecastRequest | CircuitRequest
+class ModelFileRequest(Spec):
+    """Write a form of a result for which its model is opened; see `workbench.export.model_files`. result: its id."""
+
+    kind: Literal["model_file"] = "model_file"
+    form: Literal["checkpoint", "vectors"]
+    result: str
+    model: ModelRef
+
+    @property
+    def id(self) -> str:
+        return digest([self.kind, self.form, self.result])
+
+
+Request = OpenRequest | CaptureRequest | ExperimentRequest | ForecastRequest | CircuitRequest | ModelFileRequest

@@ -24,6 +24,7 @@ from workbench.cache.key import ModelFacts, capture_key, sources_of
 from workbench.datasets import RecentTasks
 from workbench.engines.base import Engine, title, urgency
 from workbench.engines.runner import partial_path
+from workbench.export.model_files import Checkpoint, checkpoint_in, has_model_file, vectors_in
 from workbench.grids import StoredGrids
 from workbench.images import Images
 from workbench.job_table import KEPT_ROWS, TABLE, JobTable
@@ -32,7 +33,14 @@ from workbench.kept_circuits import KeptCircuits
 from workbench.known import IMAGES, Answer, KnownModels
 from workbench.live_circuits import KeptRuns
 from workbench.locks import Locks
-from workbench.requests import CaptureRequest, CircuitRequest, ExperimentRequest, ForecastRequest, Request
+from workbench.requests import (
+    CaptureRequest,
+    CircuitRequest,
+    ExperimentRequest,
+    ForecastRequest,
+    ModelFileRequest,
+    Request,
+)
 from workbench.results import ResultCard, Results
 from workbench.settings import Settings
 from workbench.sweeps import KeptSweeps
@@ -117,6 +125,8 @@ class Workspace:
                 return self.capture(request) is not None
             except ModelError:  # not on this machine yet: the engine will fetch it
                 return False
+        if isinstance(request, ModelFileRequest):
+            return has_model_file(self._results.path(request.result), request.form)
         return isinstance(request, CircuitRequest) and self._circuit_runs.load(request.id) is not None
 
     def job(self, job_id: str) -> Job | None:
@@ -212,6 +222,16 @@ class Workspace:
     def result(self, result_id: str) -> Result | None:
         """A result that was computed and not deleted, or None."""
         return self._results.get(result_id)
+
+    def checkpoint(self, result_id: str) -> tuple[Path, Checkpoint] | None:
+        """The folder with the pruned model of a result, and its facts; None: submit a ModelFileRequest."""
+        folder = self._results.path(result_id)
+        found = checkpoint_in(folder)
+        return None if found is None else (folder / found.name, found)
+
+    def vectors(self, result_id: str) -> bytes | None:
+        """The safetensors file with a result's vectors; None: submit a ModelFileRequest."""
+        return vectors_in(self._results.path(result_id))
 
     def results(self, *, deleted: bool = False) -> list[ResultCard]:
         """Cards of the results, newest first; with `deleted`, of those in the bin."""

@@ -54,6 +54,13 @@ def test_an_open_result_draws_its_grids_and_goes_back_to_its_page(page: Page, ap
     page.locator(f"#res-card-{two[0]}").get_by_role("link", name="Open", exact=True).click()
     expect(page.locator("#res-grid-pattern_shift .heatmaplayer image")).to_be_visible()
     expect(page.locator("#res-made-of")).to_contain_text(two[0])
+    menu = page.locator("#res-open .exp-menu")
+    menu.locator("summary").click()
+    menu.get_by_role("button", name="Pruned model").click()
+    expect(menu.locator(".exp-say")).to_contain_text("parameters; logits differ from the edited run’s by at most")
+    expect(menu.locator(".exp-say code")).to_contain_text(two[0])
+    expect(menu.get_by_role("link", name="Open it")).to_have_attribute("href", re.compile("model=.*ablation-"))
+    page.keyboard.press("Escape")
     page.get_by_role("link", name="Open on Ablate").click()
     expect(page.locator("#abl-numbers .abl-save")).to_have_attribute("data-result", two[0])
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from huggingface_hub.utils import disable_progress_bars
 from typer.exceptions import TyperException
 
 from hooks.errors import Cancelled, WorkbenchError
 from workbench import __version__
+from workbench.bars import hide_bars
 from workbench.cli import capture, circuits, experiments, exports, models, serve, tasks, workspace
 from workbench.cli.terminal import fail
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str], *, debug: bool = False) -> int:
     """The exit code of one command; a failure is written to stderr as `error: …` and `hint: …`."""
-    disable_progress_bars()  # they would cross ours on stderr; transformers asks when it is imported
+    hide_bars()
     try:
         return int(app(list(arguments), prog_name="workbench", standalone_mode=False) or 0)
     except WorkbenchError as error:

@@ -9,7 +9,15 @@ from pydantic import Field, TypeAdapter
 
 from analyses.analysis import sentence
 from hooks.prompts import ChatPrompt, IdsPrompt, ImagePrompt, Prompt
-from workbench.requests import CaptureRequest, CircuitRequest, ExperimentRequest, ForecastRequest, OpenRequest, Request
+from workbench.requests import (
+    CaptureRequest,
+    CircuitRequest,
+    ExperimentRequest,
+    ForecastRequest,
+    ModelFileRequest,
+    OpenRequest,
+    Request,
+)
 
 SWEEP, EXPERIMENT, LOOK = 0, 1, 2
 """Urgencies. A more urgent job is served between the forward passes of a less urgent one."""
@@ -40,6 +48,8 @@ def urgency(request: Request, priority: int = 0) -> int:
     """How urgent a request is: looks before single experiments before sweeps; `priority` outweighs all three."""
     if isinstance(request, ExperimentRequest):
         level = SWEEP if request.experiment.params.get("over") else EXPERIMENT
+    elif isinstance(request, ModelFileRequest):
+        level = EXPERIMENT
     else:
         level = LOOK
     return LEVELS * priority + level
@@ -56,6 +66,9 @@ def title(request: Request) -> str:
         return f"Forecast: {sentence(request.experiment)}"
     if isinstance(request, CircuitRequest):
         return f"Run a circuit of {request.model}"
+    if isinstance(request, ModelFileRequest):
+        what = "the pruned model" if request.form == "checkpoint" else "the vectors"
+        return f"Save {what} of a result of {request.model}"
     return sentence(request.experiment)
 
 

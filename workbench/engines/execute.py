@@ -9,20 +9,25 @@ from analyses.bench import Progress
 from analyses.execute import run_experiment
 from analyses.experiment import Experiment
 from analyses.forecast import forecast
+from hooks.errors import StoreError
+from hooks.model import Instrumented
 from hooks.plan import CapturePlan
 from workbench.bench import CachedBench
 from workbench.cache import Store
 from workbench.engines.circuits import OpenCircuits
 from workbench.engines.opened import OpenModels
+from workbench.export.model_files import write_model_file
 from workbench.images import Images
 from workbench.known import IMAGES, KnownModels
 from workbench.live_circuits import KeptRuns
+from workbench.models.fetch import Step
 from workbench.requests import (
     CAPTURED,
     CaptureRequest,
     CircuitRequest,
     ExperimentRequest,
     ForecastRequest,
+    ModelFileRequest,
     OpenRequest,
     Request,
 )
@@ -65,6 +70,8 @@ def execute(request: Request, desk: Desk, report: Report) -> bool:
     desk.circuits.forget_others(desk.models.models())
     if isinstance(request, OpenRequest):
         return was_open
+    if isinstance(request, ModelFileRequest):
+        return _model_file(request, desk, model, step)
     summary = desk.models.summary(request.model)
 
     def bench(experiment: Experiment, told: Report = report) -> CachedBench:
@@ -113,6 +120,13 @@ def _circuit(
     asked = Experiment(model=request.model, inputs=request.inputs, analysis=request.kind)
     kept.save(request.id, desk.circuits.run(request, lambda told: bench(asked, told), report))
     return False
+
+
+def _model_file(request: ModelFileRequest, desk: Desk, model: Instrumented, step: Step) -> bool:
+    result = desk.results.get(request.result)
+    if result is None:
+        raise StoreError(f"there is no result {request.result}.", "It may have been deleted: see the Results page.")
+    return write_model_file(result, request.form, desk.results.path(result.id), model, desk.settings, step)
 
 
 def _run(request: ExperimentRequest, bench: CachedBench, results: Results) -> bool:

@@ -11,8 +11,8 @@ import threading
 from importlib import import_module
 
 import torch
-from huggingface_hub.utils import disable_progress_bars
 
+from workbench.bars import hide_bars
 from workbench.engines.execute import Desk
 from workbench.engines.runner import Runner
 from workbench.job_table import TABLE, JobTable
@@ -25,7 +25,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assigned = json.loads(sys.stdin.readline())
     logging.basicConfig(level=assigned["log_level"], format="worker: %(levelname)s %(name)s: %(message)s")
-    disable_progress_bars()  # transformers' too, which asks when it is imported
+    hide_bars()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     settings = Settings.model_validate(assigned["settings"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from workbench.figures.numbers import UNIT_WORDS, number, whole
 from workbench.parts import circuit_compare, circuit_lists, circuit_roles
 from workbench.parts.circuit_request import Bases, about_of, edited_of, live_of, unit_of
 from workbench.parts.circuit_view import view
+from workbench.parts.json_answer import json_answer
 from workbench.requests import CircuitRequest
 from workbench.urls import State
 
@@ -47,22 +48,22 @@ def register(app: Dash, workspace: Workspace, bases: Bases) -> None:
             unit = unit_of(workspace, state)
             return told if now is None else {**told, "lists": circuit_lists.lists(now, unit)}
 
-        return _answer(made)
+        return json_answer(made)
 
     @app.server.post(f"{ROUTE}/edit")
     def circuit_edit() -> Response:
-        return _answer(lambda: edited(workspace, bases, _body()))
+        return json_answer(lambda: edited(workspace, bases, _body()))
 
     @app.server.get(f"{ROUTE}/live")
     def circuit_live() -> Response:
         state, session = urls.read(request.query_string.decode()), request.args.get("session", "")
-        return _answer(lambda: numbers(workspace, bases, state, session, request.args.get("without", "")))
+        return json_answer(lambda: numbers(workspace, bases, state, session, request.args.get("without", "")))
 
     @app.server.post(f"{ROUTE}/cancel")
     def circuit_cancel() -> Response:
         body = _body()
         workspace.cancel(str(body.get("job", "")), session=str(body.get("session", "")) or "nobody")
-        return _answer(lambda: {"state": "cancelled"})
+        return json_answer(lambda: {"state": "cancelled"})
 
     @app.server.get(f"{ROUTE}/file")
     def circuit_file() -> Response:
@@ -165,16 +166,6 @@ def _body() -> Mapping[str, Any]:
         return {}
     body = request.get_json(silent=True)
     return body if isinstance(body, dict) else {}
-
-
-def _answer(make: Callable[[], Mapping[str, Any]]) -> Response:
-    """The answer as JSON; an error as its message and hint."""
-    try:
-        answer = jsonify(dict(make()))
-    except WorkbenchError as error:
-        answer = make_response(jsonify({"state": "failed", **error.as_dict()}), 200 if error.user_fault else 500)
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
 
 
 def _file(workspace: Workspace, bases: Bases, state: State, form: str) -> Response:

@@ -11,6 +11,7 @@ from analyses.experiment import Experiment
 from analyses.grid import Grid
 from analyses.result import Result
 from hooks.errors import WorkbenchError
+from workbench.export.model_files import model_forms
 from workbench.figures.intervals import bounds_of
 from workbench.figures.numbers import UNIT_WORDS, number, seconds, whole
 from workbench.figures.theme import ThemeName
@@ -89,7 +90,7 @@ def _found(result: Result) -> Any:
     """What was found, in a line, with its exports."""
     size, took = (result.circuit or {}).get("size", 0), seconds(result.provenance.seconds)
     words = f"{whole(size)} edges found in {took}. Exports of the circuit as it was found:"
-    menu = export_menu(result.id, circuit=True, drafted=True)
+    menu = export_menu(result.id, circuit=True, drafted=True, models=model_forms(result))
     return html.Div([html.Span(words, className="wb-muted"), menu], className="cir-row")
 
 

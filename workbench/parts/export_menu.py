@@ -5,6 +5,7 @@ The browser fetches the file (assets/export_menu.js), so that progress and a fai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dash import Dash, html
@@ -13,6 +14,8 @@ from flask import Response, jsonify, request
 from hooks.errors import StoreError, WorkbenchError
 from workbench.export import CIRCUIT_FORMS, FORMS, Theme, export
 from workbench.export.circuit import annotated
+from workbench.export.model_files import ModelForm
+from workbench.parts import model_exports
 from workbench.parts.icons import icon
 
 if TYPE_CHECKING:
@@ -22,15 +25,23 @@ ROUTE = "/export/<result_id>/<form>"
 FIGURES = ("svg", "pdf", "png")
 
 
-def export_menu(result_id: str, grid: str = "", *, circuit: bool = False, drafted: bool = False) -> Any:
+def export_menu(
+    result_id: str,
+    grid: str = "",
+    *,
+    circuit: bool = False,
+    drafted: bool = False,
+    models: Sequence[ModelForm] = (),
+) -> Any:
     """A button that opens the list of forms. grid: which grid a figure shows, the first without it.
 
     circuit: the result is of a circuit, which has forms of its own. drafted: the address says what is written beside
-    its nodes, and the browser passes that along.
+    its nodes, and the browser passes that along. models: the forms for which the model is opened.
     """
     data = {"data-export-menu": result_id, **({"data-export-drafted": "1"} if drafted else {})}
     forms = {**FORMS, **CIRCUIT_FORMS} if circuit else FORMS
     items = [html.Li(_item(result_id, form, shown.title, grid)) for form, shown in forms.items()]
+    items += [html.Li(_model_item(result_id, form)) for form in models]
     return html.Details(
         [
             html.Summary([icon("export", size=16), "Export"], className="wb-button", title="Export (e)"),
@@ -55,11 +66,18 @@ def _item(result_id: str, form: str, text: str, grid: str, label: str = "") -> A
     return html.Button(text, type="button", className="exp-item", **data, **spoken)
 
 
+def _model_item(result_id: str, form: ModelForm) -> Any:
+    data = {"data-export": f"/export/{result_id}/model/{form}", "data-export-job": "1"}
+    return html.Button(model_exports.TITLES[form], type="button", className="exp-item", **data)
+
+
 def register(app: Dash, workspace: Workspace) -> None:
     """Serve `GET /export/RESULT/FORM?grid=…&theme=light|dark&draft=…&given=…`: the file, or why there is none as JSON.
 
     draft, given: the edits and the given circuit of the page of circuits, of which labels, groups and pins are taken.
+    The forms for which the model is opened are jobs first: see `workbench.parts.model_exports`.
     """
+    model_exports.register(app, workspace)
 
     @app.server.get(ROUTE)
     def download(result_id: str, form: str) -> Response:
@@ -75,6 +93,8 @@ def _file(workspace: Workspace, result_id: str, form: str) -> Response:
     result = workspace.result(result_id)
     if result is None:
         raise StoreError(f"there is no result {result_id}.", "It may have been deleted: see the Results page.")
+    if form == "vectors":
+        return model_exports.vectors_of(workspace, result)
     notes = workspace.circuits.notes(request.args.get("draft", ""), request.args.get("given", ""))
     if notes.annotated:
         result = annotated(result, notes)

@@ -12,6 +12,7 @@ from analyses.analysis import sentence
 from analyses.grid import Grid
 from analyses.result import Result
 from workbench.export.circuit import has_circuit
+from workbench.export.model_files import model_forms
 from workbench.figures import auto
 from workbench.figures.intervals import bounds_of, is_companion, parent, range_of
 from workbench.figures.numbers import UNIT_WORDS, number, seconds, size, whole
@@ -65,7 +66,7 @@ def header(result: Result, card: ResultCard) -> Any:
     """The sentence, the note, and what can be done."""
     link = page_link(result.experiment)
     opener = [dcc.Link(link[1], href=link[0], className="wb-button wb-primary")] if link else []
-    menu = export_menu(card.id, circuit=has_circuit(result))
+    menu = export_menu(card.id, circuit=has_circuit(result), models=model_forms(result))
     tools = html.Div([*opener, _compare(card.id), menu, delete_button(card.id)], className="wb-tools")
     facts = f"{card.model} · {when(card.created)} · {seconds(card.seconds)}"
     about = [facts, *([" ", html.Span("saved", className="wb-tag")] if card.saved else [])]
