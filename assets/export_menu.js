@@ -25,7 +25,6 @@
     window.setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
   async function run(button) {
-    const line = lineOf(button);
     const query = new URLSearchParams({ theme: window.wb.themeName() });
     if (button.dataset.grid) query.set("grid", button.dataset.grid);
     // What the address says of the circuit's nodes at the time of the click: labels, groups and pins.
@@ -36,16 +35,20 @@
     await attempt(button, `Making ${button.textContent}…`, async () => {
       const file = await fetched(`${button.dataset.export}?${query}`);
       hand(file);
-      say(line, `${file.name} is in your downloads.`);
+      say(lineOf(current(button)), `${file.name} is in your downloads.`);
     });
   }
+  /* The button as it is now: a page that is drawn anew has another one. */
+  const current = (button) => document.querySelector(`[data-export="${button.dataset.export}"]`) || button;
   async function attempt(button, words, work) {
-    const line = lineOf(button);
     button.disabled = true;
-    say(line, words);
+    say(lineOf(button), words);
     try { await work(); }
-    catch (error) { say(line, error instanceof TypeError ? "The workbench does not answer. Is it still running?" : error.message, true); }
-    button.disabled = false;
+    catch (error) {
+      const words = error instanceof TypeError ? "The workbench does not answer. Is it still running?" : error.message;
+      say(lineOf(current(button)), words, true);
+    }
+    for (const one of [button, current(button)]) one.disabled = false;
   }
   /* Forms for which the model is opened are jobs: begun, looked after, and then told of or fetched. */
   async function told(address, options) {
@@ -58,24 +61,28 @@
     path.textContent = now.folder;
     link.textContent = "Open it";
     link.href = now.open;
+    line.classList.remove("wb-bad");
     line.replaceChildren("Saved in ", path, `. ${now.words.join(" ")} `, link);
   }
   async function runJob(button) {
-    const line = lineOf(button), address = button.dataset.export;
+    const address = button.dataset.export, line = () => lineOf(current(button));
     await attempt(button, `${button.textContent}: starting…`, async () => {
       const begin = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ session: window.wb.session() }) };
       let now = await told(address, begin);
       while (["queued", "running"].includes(now.state)) {
-        say(line, `${capital(now.message)}…`);
+        current(button).disabled = true;
+        say(line(), `${capital(now.message)}…`);
         await new Promise((resolve) => window.setTimeout(resolve, LOOK));
         now = await told(address);
       }
       if (now.file) {
         const file = await fetched(now.file);
         hand(file);
-        say(line, `${file.name} is in your downloads.`);
-      } else if (now.state === "done") saved(line, now);
-      else say(line, `${capital(now.message)} ${now.hint || ""}`.trim(), now.state === "failed");
+        say(line(), `${file.name} is in your downloads.`);
+      } else if (now.state === "done") saved(line(), now);
+      else say(line(), `${capital(now.message)} ${now.hint || ""}`.trim(), now.state === "failed");
+      const menu = line().closest(".exp-menu");
+      if (!menu.isConnected || !menu.open) window.wb.toast(line().textContent);
     });
   }
   document.addEventListener("click", (event) => {
