@@ -64,6 +64,13 @@ window.wbCircuits = window.wbCircuits || {};
     if (at("cir-panel")) refresh(triggered.some((name) => name !== "url.search"));
     return none();
   };
+  /* The address without what an edit changes; no update while that is all that changes. */
+  circuits.unedited = function (search, before) {
+    const params = new URLSearchParams(search || "");
+    for (const name of ["draft", "judged", "against"]) params.delete(name);
+    const now = params.toString();
+    return now === before ? none() : now;
+  };
   function refresh(came) {
     const params = new URLSearchParams(window.location.search);
     for (const name of ["pick", "cell"]) params.delete(name);

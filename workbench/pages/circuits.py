@@ -29,6 +29,8 @@ from workbench.parts.circuit_request import Bases, edited_of, evaluation_of, uni
 if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
+UNEDITED = "cir-unedited.data"
+"""The address without what an edit of the circuit changes in it: most panels have nothing to do with that."""
 CHANGES = (Input("url", "search"), Input("cir-come", "data"))
 """What changes what is shown of the circuit: its address, and what has come of that since."""
 
@@ -68,14 +70,19 @@ def _panels(app: Dash, workspace: Workspace, bases: Bases) -> None:
     def roles(workspace: Workspace, state: urls.State, session: str, theme: ThemeName) -> run_panel.Seen:
         return circuit_roles.watch(bases, workspace, state)
 
-    run_panel.register(app, workspace, circuit_layout.PREFIX, find, lambda _, state: bases.search(state))
+    run_panel.register(
+        app, workspace, circuit_layout.PREFIX, find, lambda _, state: bases.search(state), address=UNEDITED
+    )
+    run_panel.register(
+        app, workspace, circuit_layout.JUDGE, judge, lambda _, state: evaluation_of(workspace, bases, state),
+        forecast=False,
+    )  # fmt: skip
     for prefix, watch, experiment_of in (
-        (circuit_layout.JUDGE, judge, lambda workspace, state: evaluation_of(workspace, bases, state)),
         (circuit_layout.ROLES, roles, lambda _, state: circuit_roles.experiment_of(bases, state)),
         (circuit_head.WRITES, circuit_head.watch_writes, circuit_head.writes_of),
         (circuit_head.LOOKS, circuit_head.watch_looks, circuit_head.score_of),
     ):
-        run_panel.register(app, workspace, prefix, watch, experiment_of, forecast=False)
+        run_panel.register(app, workspace, prefix, watch, experiment_of, forecast=False, address=UNEDITED)
 
 
 def _browser(app: Dash) -> None:
@@ -85,6 +92,12 @@ def _browser(app: Dash) -> None:
         Output("cir-sink", "data"),
         Input({"type": "cir-set", "name": ALL}, "value"),
         prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        "function(search, before) { return window.wbCircuits.unedited(search, before); }",
+        Output("cir-unedited", "data"),
+        Input("url", "search"),
+        State("cir-unedited", "data"),
     )
     app.clientside_callback(
         "function() { return window.wbCircuits.follow(); }",

@@ -23,7 +23,7 @@ from workbench.urls import State
 
 HOST = "cir-graph"
 PREFIX, JUDGE, ROLES = "cir", "cev", "crl"
-STORES = ("cir-come", "cir-controls-shown", "cir-sink", "cir-sink-follow", "cir-sink-add")
+STORES = ("cir-come", "cir-unedited", "cir-controls-shown", "cir-sink", "cir-sink-follow", "cir-sink-add")
 MOST_BYTES = min(MOST_OF_ANY, 32 << 20)
 """What a browser is let send; `workbench circuit import` reads larger files."""
 SAVES = (

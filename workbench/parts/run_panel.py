@@ -114,15 +114,18 @@ def register(
     experiment_of: Callable[[Workspace, urls.State], Experiment],
     *,
     forecast: bool = True,
+    address: str = "url.search",
 ) -> None:
     """Attach the button, the forecast, and the place `PREFIX-place` that shows what is watched.
 
-    forecast: False where what is run changes with every touch of the page, and so often is not worth a look.
+    forecast: False where what is run changes with every touch of the page, and so often is not worth a look. address:
+    a component's property that holds the page's address without the fields that the panel has nothing to do with.
     """
-    _show(app, workspace, prefix, watch, experiment_of if forecast else None)
+    where = Input(*address.split("."))
+    _show(app, workspace, prefix, watch, experiment_of if forecast else None, where)
     _button(app, workspace, prefix, experiment_of)
     if forecast:
-        _forecast(app, workspace, prefix, experiment_of)
+        _forecast(app, workspace, prefix, experiment_of, where)
     ablation_saving.register(app, workspace, prefix, lambda state: experiment_of(workspace, state).id)
 
 
@@ -132,6 +135,7 @@ def _show(
     prefix: str,
     watch: Callable[[Workspace, urls.State, str, ThemeName], Seen],
     foreseen: Callable[[Workspace, urls.State], Experiment] | None,
+    where: Input,
 ) -> None:
     """foreseen: the experiment whose forecast may refuse it; None where there is none."""
 
@@ -140,13 +144,15 @@ def _show(
         Output(f"{prefix}-run", "children"),
         Output(f"{prefix}-run", "disabled"),
         Output(f"{prefix}-shown", "data"),
-        Input("url", "search"),
+        where,
         Input("job-events", "data"),
         Input("theme", "data"),
         State(f"{prefix}-shown", "data"),
         State("session", "data"),
     )
-    def show(search: str, _: Any, theme: str | None, shown: str | None, session: str | None) -> Any:
+    def show(search: str | None, _: Any, theme: str | None, shown: str | None, session: str | None) -> Any:
+        if search is None:
+            raise PreventUpdate
         state = urls.read(search)
         seen = watch(workspace, state, session or "", "dark" if theme == "dark" else "light")
         if not seen.busy and foreseen is not None and refused(workspace, state, foreseen):
@@ -189,17 +195,23 @@ def _button(
 
 
 def _forecast(
-    app: Dash, workspace: Workspace, prefix: str, experiment_of: Callable[[Workspace, urls.State], Experiment]
+    app: Dash,
+    workspace: Workspace,
+    prefix: str,
+    experiment_of: Callable[[Workspace, urls.State], Experiment],
+    where: Input,
 ) -> None:
     @app.callback(
         Output(f"{prefix}-forecast", "children"),
         Output(f"{prefix}-forecast-shown", "data"),
-        Input("url", "search"),
+        where,
         Input("job-events", "data"),
         State(f"{prefix}-forecast-shown", "data"),
         State("session", "data"),
     )
-    def forecast(search: str, _: Any, before: dict[str, str] | None, session: str | None) -> Any:
+    def forecast(search: str | None, _: Any, before: dict[str, str] | None, session: str | None) -> Any:
+        if search is None:
+            raise PreventUpdate
         said = before or {}
         try:
             seen = foresee(workspace, experiment_of(workspace, urls.read(search)), session or "")
