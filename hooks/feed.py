@@ -191,7 +191,7 @@ def _random_ids(
 
 def _random_input(model: PreTrainedModel, name: str, generator: torch.Generator) -> Tensor:
     """[2 …] random pixels or sound features of the size that the config states."""
-    config = getattr(model.config, "vision_config", model.config)
+    config: Any = getattr(model.config, "vision_config", model.config)
     if name == "pixel_values":
         size = config.image_size
         height, width = (size, size) if isinstance(size, int) else size
