@@ -32,6 +32,7 @@ from workbench.workspace import Workspace
 ARGS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--in-process-gpu",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
